@@ -91,6 +91,10 @@ crate::words! {
         TenantChange = "tenant:change",
         /// Reads and verifies the audit.
         AuditRead = "audit:read",
+        /// Lists and shows emails, how far each is and for whom; addresses and contents only with `contents:read`.
+        EmailsRead = "emails:read",
+        /// Sends emails again, and says to which addresses nothing is sent.
+        EmailsControl = "emails:control",
     }
 }
 
@@ -107,6 +111,7 @@ impl Role {
             | P::SchedulesRead
             | P::WorkersRead
             | P::OperationsRead
+            | P::EmailsRead
             | P::DefinitionsRead => true,
             P::JobsEnqueue
             | P::JobsControl
@@ -117,6 +122,7 @@ impl Role {
             | P::SchedulesControl
             | P::WorkersControl
             | P::PoisonControl
+            | P::EmailsControl
             | P::OperationsControl => matches!(self, Self::Owner | Self::Admin | Self::Operator),
             P::ContentsRead | P::PoisonRead | P::SystemRead => self != Self::Viewer,
             P::JobsDelete

@@ -99,6 +99,10 @@ crate::words! {
         BackfillCancel = "backfill.cancel",
         /// The run of an event is started anew.
         EventRetry = "event.retry",
+        /// Addresses were put on the list of those to which nothing is sent.
+        AddressSuppress = "address.suppress",
+        /// An address was taken off that list.
+        AddressRelease = "address.release",
         /// Messages that could not be read were forgotten.
         PoisonDrop = "poison.drop",
         /// What was found by comparing counters was repaired.

@@ -20,6 +20,7 @@
 //! * [`split`]: what happens to a chunk whose worker died.
 //! * [`retry`]: how long to wait before the next attempt.
 //! * [`backoff`]: every other wait that grows, and the curve that they share.
+//! * [`letter`]: where an email is for each of its recipients, and which step may follow.
 //! * [`mod@eta`]: when a batch will have ended, as a range.
 //! * [`item_patch`]: how a quarantined item is changed before it is redriven.
 //! * [`callback`]: whom a batch notifies, and when.
@@ -57,6 +58,7 @@ pub mod job;
 pub mod job_edit;
 pub mod job_state;
 pub mod json;
+pub mod letter;
 pub mod limit;
 pub mod login;
 pub mod membership;

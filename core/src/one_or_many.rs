@@ -12,7 +12,19 @@ pub enum OneOrMany {
     Many(Vec<String>),
 }
 
+impl Default for OneOrMany {
+    /// None.
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
+}
+
 impl OneOrMany {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.as_slice().is_empty()
+    }
+
     /// All of them.
     pub fn as_slice(&self) -> &[String] {
         match self {

@@ -24,9 +24,12 @@ pub struct EffectSettings {
 #[serde(default, deny_unknown_fields)]
 pub struct MailSettings {
     /// `folder://PATH` writes each message as an `.eml` file into a folder; `smtp://USER@HOST:PORT` (STARTTLS, port 587
-    /// by default) and `smtps://USER@HOST:PORT` (TLS from the first byte, port 465 by default) hand it to a server. A
-    /// password in it is refused: see `password_env`.
+    /// by default) and `smtps://USER@HOST:PORT` (TLS from the first byte, port 465 by default) hand it to a server;
+    /// `sandbox://` sends nothing, and answers as the recipients' addresses ask. A password in it is refused: see
+    /// `password_env`.
     pub url: String,
+    /// An address to which every message goes instead of to its recipients, for staging. Its headers name them still.
+    pub redirect_to: Option<String>,
     /// The sender of the messages: `name@example.com` or `Name <name@example.com>`. Its domain is also that of every
     /// `Message-ID`.
     pub from: String,
@@ -44,6 +47,23 @@ pub struct MailSettings {
     pub uncertain: Uncertain,
     /// A file of PEM certificates to trust in addition to the system's.
     pub ca_file: Option<String>,
+    /// How long nothing is sent to an address of which a server has said that there is no such mailbox.
+    pub suppress_bounced: Span,
+    /// The address to which refusals go, such as `bounce@example.com`: of each message with a signed addition of its own
+    /// (`bounce+…@example.com`), so that what comes back names it. Needs a secret. The sender's own by default.
+    pub return_address: Option<String>,
+    /// Where this installation's pages are reached from outside: messages of all streams but `transactional` that have one
+    /// recipient get a link there by which it takes itself off the stream. Needs a secret.
+    pub unsubscribe_url: Option<String>,
+    /// The environment variable that holds the secret which signs such addresses and links.
+    pub secret_env: Option<String>,
+    /// A file that holds it instead; white space at its end is ignored.
+    pub secret_file: Option<String>,
+    /// A folder whose files may go with messages, by their names.
+    pub attachments: Option<String>,
+    /// The keys that sign messages (DKIM), by the domain of their sender.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dkim: Vec<DkimSettings>,
     /// A folder whose `NAME/subject.txt`, `NAME/text.txt` and `NAME/html.html` take precedence over the built-in
     /// templates.
     pub templates: Option<String>,
@@ -53,6 +73,7 @@ impl Default for MailSettings {
     fn default() -> Self {
         Self {
             url: "folder://mail".to_owned(),
+            redirect_to: None,
             from: "Gristmill <gristmill@localhost>".to_owned(),
             starttls: StartTls::Required,
             password_env: None,
@@ -61,9 +82,28 @@ impl Default for MailSettings {
             connections: 4,
             uncertain: Uncertain::Resend,
             ca_file: None,
+            suppress_bounced: Span(Duration::from_secs(180 * 86_400)),
+            return_address: None,
+            unsubscribe_url: None,
+            secret_env: None,
+            secret_file: None,
+            attachments: None,
+            dkim: Vec::new(),
             templates: None,
         }
     }
+}
+
+/// A key that signs messages: `[[mail.dkim]]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DkimSettings {
+    /// The domain that signs: messages whose sender's address is in it.
+    pub domain: String,
+    /// Which of the domain's keys this is: its DNS record is `SELECTOR._domainkey.DOMAIN`.
+    pub selector: String,
+    /// A file with the private key in PEM: RSA of 2048 bits or more, or Ed25519.
+    pub key_file: String,
 }
 
 /// Whether a plain SMTP connection must be upgraded.
@@ -87,6 +127,8 @@ pub enum Uncertain {
     Resend,
     /// It is kept back as a dead letter for an operator to decide: at most once.
     Hold,
+    /// It counts as sent: at most once, and no operator is asked.
+    Accept,
 }
 
 /// How signed notifications are sent: `[webhook]`.

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fixtures::TestEnv;
+use gristmill_core::letter::RecipientState;
 use gristmill_core::settle::Ending;
 use gristmill_jobs::kind::email::EmailHandler;
 use gristmill_jobs::mail::Transport;
-use gristmill_jobs::settings::{MailSettings, StartTls, Uncertain};
+use gristmill_jobs::settings::{DkimSettings, MailSettings, StartTls, Uncertain};
 use gristmill_jobs::{Finish, Handler};
 use gristmill_store::EmailState;
 use gristmill_testkit::smtp::{FakeSmtp, Fault};
@@ -106,7 +107,7 @@ async fn nothing_is_sent_when_the_job_has_become_another_attempts() {
 async fn what_the_server_refuses_for_now_is_tried_again() {
     for (on, reply, wait) in [
         ("CONNECT", "421 4.3.2 shutting down\r\n", None),
-        ("RCPT", "450 4.2.0 greylisted, try again in 120 seconds\r\n", Some(121)),
+        ("RCPT", "450 4.2.0 greylisted, try again in 120 seconds\r\n", Some(130)),
         (".", "451 4.3.0 disk trouble\r\n", None),
     ] {
         let (env, smtp) = (TestEnv::new().await, FakeSmtp::start(&[(on, Fault::Reply(reply))]).await);
@@ -178,7 +179,8 @@ async fn our_own_faults_never_give_up_anybodys_mail() {
         ..settings(&smtp)
     };
     let (finish, state) = attempt(&env, &with_user).await;
-    assert_eq!((finish.ending, state), (AGAIN, EmailState::Pending));
+    let pause = Ending::Snoozed { wait: Duration::from_secs(300) };
+    assert_eq!((finish.ending, state), (pause, EmailState::Pending), "no attempt is spent");
     assert!(error(&finish).contains("password_env") && !error(&finish).contains("hunter2"), "{}", error(&finish));
 }
 
@@ -213,6 +215,164 @@ async fn a_connection_that_the_server_has_closed_meanwhile_is_replaced() {
     assert_eq!((smtp.messages().len(), smtp.connections()), (2, 2));
 }
 
+fn states(record: &gristmill_store::EmailRecord) -> Vec<RecipientState> {
+    record.recipients.iter().map(|one| one.state).collect()
+}
+
+fn several() -> Value {
+    json!({
+        "to": ["ada@example.org", "bob@example.org"], "cc": "carol@example.org", "bcc": ["dora@example.org"],
+        "subject": "Hello", "html": "<p>Hello, <b>all</b>.</p>", "headers": {"X-Campaign": "spring"},
+        "attachments": [{"name": "report.csv", "content": "YSxiCg=="}],
+    })
+}
+
+#[tokio::test]
+async fn each_recipient_has_its_own_answer_and_only_those_that_are_owed_are_asked_again() {
+    let script = [
+        ("RCPT", Fault::Reply("250 ok\r\n")),
+        ("RCPT", Fault::Reply("550 5.1.1 no such user\r\n")),
+        ("RCPT", Fault::Reply("450 4.2.0 greylisted\r\n")),
+    ];
+    let (env, smtp) = (TestEnv::new().await, FakeSmtp::start(&script).await);
+    let handler = EmailHandler::new(&settings(&smtp)).expect("a handler");
+    let first = env.claim("email", several()).await;
+    let finish = handler.run(first.clone()).await;
+    assert_eq!(finish.ending, Ending::Failed { retry_after: Some(Duration::from_secs(300)) }, "{}", error(&finish));
+    assert!(error(&finish).contains("1 of 4 recipients") && !error(&finish).contains('@'), "{}", error(&finish));
+    let expected = [RecipientState::Sent, RecipientState::Bounced, RecipientState::Deferred, RecipientState::Sent];
+    assert_eq!(states(&env.record(&first).await), expected);
+    let said = env.attempts(&first).await.remove(0).transcript;
+    assert!(said.contains("S: 550 5.1.1 no such user"), "{said}");
+    let second = env.again(&first).await;
+    let finish = handler.run(second.clone()).await;
+    assert_eq!(finish.ending, Ending::Permanent, "one of them will not get it: {}", error(&finish));
+    let expected = [RecipientState::Sent, RecipientState::Bounced, RecipientState::Sent, RecipientState::Sent];
+    assert_eq!(states(&env.record(&second).await), expected);
+    let mail = smtp.mail();
+    let taken: Vec<(&str, u32)> = mail.iter().map(|(to, mail)| (to.as_str(), mail.taken)).collect();
+    assert_eq!(taken, [("ada@example.org", 1), ("carol@example.org", 1), ("dora@example.org", 1)]);
+    let messages = smtp.messages();
+    assert_eq!(messages.len(), 2);
+    assert_eq!(messages[0], messages[1], "the same bytes");
+    assert!(!messages[0].contains("dora@") && messages[0].contains("X-Campaign: spring"), "{}", messages[0]);
+    assert!(messages[0].contains("Hello, all.") && messages[0].contains("filename=\"report.csv\""), "{}", messages[0]);
+    // The job was released between the two, so that both were its first attempt: what was said last stands.
+    let attempts = env.attempts(&second).await;
+    assert_eq!((attempts.len(), attempts[0].transcript.matches("S: 550").count()), (1, 0));
+}
+
+#[tokio::test]
+async fn the_sandbox_answers_as_the_addresses_ask_and_sends_nothing() {
+    let env = TestEnv::new().await;
+    let settings = MailSettings { url: "sandbox://".to_owned(), uncertain: Uncertain::Hold, ..MailSettings::default() };
+    let handler = EmailHandler::new(&settings).expect("a handler");
+    let to = ["ada", "bounce-1", "full", "defer", "refuse", "unknown"].map(|user| format!("{user}@example.org"));
+    let context = env.claim("email", json!({"to": to, "subject": "Hello", "text": "You."})).await;
+    handler.run(context.clone()).await;
+    use RecipientState::{Bounced, Deferred, Sent, Unknown};
+    assert_eq!(states(&env.record(&context).await), [Sent, Bounced, Deferred, Deferred, Bounced, Unknown]);
+    let said = env.attempts(&context).await.remove(0);
+    assert_eq!(said.server, "the sandbox");
+    assert!(said.transcript.contains("550 5.1.1"), "{}", said.transcript);
+}
+
+#[tokio::test]
+async fn in_staging_everything_goes_to_one_address() {
+    let (env, smtp) = (TestEnv::new().await, FakeSmtp::start(&[]).await);
+    let settings = MailSettings { redirect_to: Some("qa@example.com".to_owned()), ..settings(&smtp) };
+    let handler = EmailHandler::new(&settings).expect("a handler");
+    assert_eq!(handler.run(env.claim("email", several()).await).await.ending, Ending::Done);
+    assert_eq!(smtp.mail().keys().collect::<Vec<_>>(), ["qa@example.com"]);
+    assert!(smtp.messages()[0].contains("bob@example.org"), "its headers name them: {}", smtp.messages()[0]);
+}
+
+#[tokio::test]
+async fn what_has_expired_is_not_sent_any_more() {
+    let (env, smtp) = (TestEnv::new().await, FakeSmtp::start(&[("RCPT", Fault::Reply("450 4.2.0 later\r\n"))]).await);
+    let handler = EmailHandler::new(&settings(&smtp)).expect("a handler");
+    let code = json!({"to": "ada@example.org", "subject": "Your code", "text": "1234", "expires_in": "1h"});
+    let mut context = env.claim("email", code).await;
+    assert!(matches!(handler.run(context.clone()).await.ending, Ending::Failed { .. }));
+    context.job.started_at += chrono::TimeDelta::hours(2);
+    let finish = handler.run(context.clone()).await;
+    assert_eq!(finish.ending, Ending::Permanent);
+    assert!(error(&finish).contains("not sent within 1h"), "{}", error(&finish));
+    assert_eq!(states(&env.record(&context).await), [RecipientState::Expired]);
+    assert_eq!(smtp.messages().len(), 0);
+}
+
+#[tokio::test]
+async fn an_address_without_a_mailbox_gets_nothing_more() {
+    let script = [("RCPT", Fault::Reply("550 5.1.1 no such user\r\n"))];
+    let (env, smtp) = (TestEnv::new().await, FakeSmtp::start(&script).await);
+    let handler = EmailHandler::new(&settings(&smtp)).expect("a handler");
+    assert_eq!(handler.run(env.claim("email", hello()).await).await.ending, Ending::Permanent);
+    let other = json!({"to": "ADA@Example.org", "subject": "Hello", "text": "again"});
+    let context = env.claim("email", other).await;
+    let finish = handler.run(context.clone()).await;
+    assert_eq!((finish.ending, finish.output.expect("an output")["suppressed"].as_u64()), (Ending::Done, Some(1)));
+    assert_eq!(states(&env.record(&context).await), [RecipientState::Suppressed]);
+    assert_eq!(smtp.messages().len(), 0);
+}
+
+#[tokio::test]
+async fn a_server_that_takes_few_recipients_at_once_gets_the_message_again_for_the_others() {
+    let script = [("RCPT", Fault::Reply("250 ok\r\n")), ("RCPT", Fault::Reply("452 4.5.3 too many recipients\r\n"))];
+    let (env, smtp) = (TestEnv::new().await, FakeSmtp::start(&script).await);
+    let handler = EmailHandler::new(&settings(&smtp)).expect("a handler");
+    let context = env.claim("email", several()).await;
+    let finish = handler.run(context.clone()).await;
+    assert_eq!(finish.ending, Ending::Done, "{}", error(&finish));
+    assert_eq!(states(&env.record(&context).await), [RecipientState::Sent; 4]);
+    assert_eq!((smtp.messages().len(), smtp.connections()), (2, 1));
+    assert!(smtp.mail().values().all(|mail| mail.taken == 1), "{:?}", smtp.mail());
+}
+
+#[tokio::test]
+async fn a_message_without_an_answer_counts_as_sent_if_so_configured() {
+    let (env, smtp) = (TestEnv::new().await, FakeSmtp::start(&[(".", Fault::HangUp)]).await);
+    let accept = MailSettings { uncertain: Uncertain::Accept, ..settings(&smtp) };
+    let (finish, state) = attempt(&env, &accept).await;
+    assert_eq!((finish.ending, state, smtp.messages().len()), (Ending::Done, EmailState::Sent, 1));
+}
+
+#[tokio::test]
+async fn the_last_attempt_leaves_no_recipient_owed() {
+    let script = [("RCPT", Fault::Reply("450 4.2.0 not now\r\n"))];
+    let (env, smtp) = (TestEnv::new().await, FakeSmtp::start(&script).await);
+    let handler = EmailHandler::new(&settings(&smtp)).expect("a handler");
+    let mut context = env.claim("email", hello()).await;
+    context.job.max_attempts = 1;
+    let finish = handler.run(context.clone()).await;
+    assert_eq!(finish.ending, Ending::Permanent, "{}", error(&finish));
+    assert_eq!(states(&env.record(&context).await), [RecipientState::Expired]);
+}
+
+#[tokio::test]
+async fn a_message_is_signed_by_the_keys_of_its_senders_domain() {
+    let (env, smtp) = (TestEnv::new().await, FakeSmtp::start(&[]).await);
+    let key = env.folder.path().join("dkim.pem");
+    std::fs::write(&key, gristmill_mail::dkim::Key::generate_ed25519().expect("made")).expect("written");
+    let dkim = |domain: &str| DkimSettings {
+        domain: domain.to_owned(),
+        selector: "one".to_owned(),
+        key_file: key.display().to_string(),
+    };
+    let signing = MailSettings { dkim: vec![dkim("example.com"), dkim("other.example")], ..settings(&smtp) };
+    let (finish, _) = attempt(&env, &signing).await;
+    assert_eq!(finish.ending, Ending::Done, "{}", error(&finish));
+    let message = smtp.messages().remove(0);
+    assert!(message.starts_with("DKIM-Signature: v=1; a=ed25519-sha256;"), "{message}");
+    assert_eq!(message.matches("DKIM-Signature").count(), 1);
+    // As it came over the wire, without what makes a message end.
+    let received = message.strip_suffix(".\r\n").expect("its end").replace("\r\n..", "\r\n.");
+    let pem = std::fs::read_to_string(&key).expect("read");
+    let record = gristmill_mail::dkim::Key::from_pem(&pem).expect("a key").record();
+    let verified = gristmill_mail::dkim::verify(received.as_bytes(), |_| Some(record.clone()));
+    assert_eq!(verified[0].holds, Ok(()));
+}
+
 #[tokio::test]
 async fn a_folder_holds_one_file_for_a_message_however_often_it_is_written() {
     let env = TestEnv::new().await;
@@ -225,8 +385,7 @@ async fn a_folder_holds_one_file_for_a_message_however_often_it_is_written() {
     assert_eq!(finish.ending, Ending::Done);
     // As after a crash between writing the file and recording it.
     let again = env.again(&context).await;
-    let key = gristmill_store::EmailKey { tenant: again.job.tenant.clone(), key: again.job.fence.job.to_string() };
-    assert!(env.store.email_move(&key, &again.job.fence, EmailState::Sending, None).await.expect("moved"));
+    env.rows("UPDATE email_recipient SET state = 'transmitted'").await;
     assert_eq!(handler.run(again).await.ending, Ending::Done);
     let files: Vec<_> =
         std::fs::read_dir(&folder).expect("a folder").map(|file| file.expect("a file").path()).collect();

@@ -12,7 +12,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::error::{Result, StoreError};
-use crate::{COMPLETIONS_MAX, Completion, Enqueued, GROUP_JOBS_MAX, NewChunk};
+use crate::{
+    COMPLETIONS_MAX, Completion, EmailReport, Enqueued, GROUP_JOBS_MAX, NewChunk, SUPPRESSIONS_MAX, Suppression,
+};
 
 /// How many characters of an attempt's error are kept at most.
 pub(crate) const ERROR_CHARS_MAX: usize = 4_000;
@@ -40,7 +42,7 @@ const RESERVED_QUEUE: &str = "dlq";
 pub(crate) const AGGREGATE_KEY: &str = "agg:";
 
 /// The store's own tables, which no batch may write its output into.
-const OWN_TABLES: [&str; 33] = [
+const OWN_TABLES: [&str; 37] = [
     "access_link",
     "access_membership",
     "access_session",
@@ -55,6 +57,9 @@ const OWN_TABLES: [&str; 33] = [
     "batch",
     "discarded",
     "email",
+    "email_attempt",
+    "email_content",
+    "email_recipient",
     "job",
     "job_limit",
     "leader",
@@ -73,6 +78,7 @@ const OWN_TABLES: [&str; 33] = [
     "schedule",
     "schedule_backfill",
     "schedule_tick",
+    "suppression",
     "worker",
 ];
 
@@ -321,6 +327,33 @@ pub(crate) fn at_most(found: usize, limit: usize, what: &str) -> Result<()> {
         return Err(StoreError::Invalid(format!("{found} {what} at once are too many; send at most {limit}")));
     }
     Ok(())
+}
+
+/// Refuses a report that says of a message what no report can.
+pub(crate) fn report(report: &EmailReport) -> Result<()> {
+    use gristmill_core::letter::RecipientState::{Bounced, Complained, Delivered};
+    if !matches!(report.to, Delivered | Bounced | Complained) {
+        let message = format!("a report says `delivered`, `bounced` or `complained`, and not `{}`", report.to);
+        return Err(StoreError::Invalid(message));
+    }
+    match report.code {
+        Some(code) if !(200..600).contains(&code) => {
+            Err(StoreError::Invalid(format!("{code} is no reply code of a mail server: 200 to 599")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses entries of the list that are too many at once, or of a stream that there cannot be.
+pub(crate) fn suppressions(entries: &[Suppression]) -> Result<()> {
+    if entries.len() > SUPPRESSIONS_MAX {
+        return Err(StoreError::Invalid(format!("at most {SUPPRESSIONS_MAX} entries are put on the list at once")));
+    }
+    let fault = |entry: &Suppression| match entry.stream.as_str() {
+        "" => None,
+        stream => gristmill_core::letter::stream_fault(stream),
+    };
+    entries.iter().find_map(fault).map_or(Ok(()), |fault| Err(StoreError::Invalid(fault)))
 }
 
 #[cfg(test)]

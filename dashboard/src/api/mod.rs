@@ -7,6 +7,7 @@ mod bare;
 pub(crate) mod batches;
 pub(crate) mod dead_letters;
 mod definitions;
+pub(crate) mod emails;
 mod factor;
 mod history;
 mod invitations;
@@ -46,6 +47,7 @@ pub fn routes() -> Routes {
         dead_letters::routes(),
         batches::routes(),
         quarantine::routes(),
+        emails::routes(),
         queues::routes(),
         history::routes(),
         limits::routes(),

@@ -73,6 +73,8 @@ pub mod perm {
         UsersChange,
         TenantChange,
         AuditRead,
+        EmailsRead,
+        EmailsControl,
     );
 }
 

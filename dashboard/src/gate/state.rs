@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use gristmill_core::access::{Principal, Role, Subject};
 use gristmill_core::schedule::ScheduleSpec;
+use gristmill_mail::signed::Signed;
 use gristmill_service::Service;
 use gristmill_service::accounts::Accounts;
 use gristmill_service::audit::AuditSettings;
@@ -55,6 +56,9 @@ pub trait Program: std::fmt::Debug + Send + Sync {
 
     /// What the audit is verified with: `[audit]`.
     fn audit(&self) -> AuditSettings;
+
+    /// What signs the links in emails, if `[mail]` names a secret.
+    fn mail_signing(&self) -> Option<&Signed>;
 
     /// The batch definitions by their names, without secrets.
     fn definitions(&self) -> BTreeMap<String, Value>;

@@ -9,6 +9,7 @@
 //! * `overview`, `batches`, `jobs`: the pages.
 //! * `audit`: who changed what.
 //! * [`charts`]: pictures, drawn here as SVG.
+//! * `email`: emails, and the addresses to which nothing is sent.
 //! * `failures`: dead letters, and errors by fingerprint.
 //! * [`flash`]: what a form has done, said once on the next page.
 //! * [`form`]: what a form sends.
@@ -28,6 +29,7 @@
 //! * [`shell`]: what is around a page.
 //! * `system`: the doctor's findings, sizes, settings, versions.
 //! * `triggers`: hooks and watched folders.
+//! * `unsubscribe`: take oneself off, by the link in an email.
 //! * [`view`](mod@view): how a page was asked for, and what it costs.
 //! * `workers`: who works.
 
@@ -36,6 +38,7 @@ pub mod assets;
 mod audit;
 mod batches;
 pub mod charts;
+mod email;
 mod failures;
 pub mod flash;
 pub mod form;
@@ -57,6 +60,7 @@ mod schedules;
 pub mod shell;
 mod system;
 mod triggers;
+mod unsubscribe;
 pub mod view;
 mod workers;
 
@@ -80,6 +84,8 @@ pub fn routes() -> Routes {
         operations::routes(),
         failures::routes(),
         quarantine::routes(),
+        email::routes(),
+        unsubscribe::routes(),
         queues::routes(),
         history::routes(),
         schedules::routes(),

@@ -41,6 +41,7 @@ pub const NAV: &[Entry] = &[
     entry("/errors", "Errors", 'e', Permission::JobsRead),
     entry("/dead", "Dead letters", 'd', Permission::JobsRead),
     entry("/quarantine", "Quarantine", 'q', Permission::QuarantineRead),
+    entry("/email", "Emails", 'm', Permission::EmailsRead),
     entry("/queues", "Queues", 'u', Permission::QueuesRead),
     entry("/history", "History", 'h', Permission::QueuesRead),
     entry("/schedules", "Schedules", 's', Permission::SchedulesRead),

@@ -21,6 +21,7 @@ use gristmill_dashboard::live::Hub;
 use gristmill_jobs::RegistryOptions;
 use gristmill_jobs::pool::{ItemPool, StuckThreads};
 use gristmill_jobs::process::Processors;
+use gristmill_mail::signed::Signed;
 use gristmill_service::Service;
 use gristmill_service::accounts::{AccountSettings, Accounts, Passwords, Registering};
 use gristmill_service::audit::AuditSettings;
@@ -250,6 +251,9 @@ fn run_context(dir: &TempDir) -> RunContext {
     }
 }
 
+/// What signs links in emails.
+pub(crate) const MAIL_SECRET: &str = "a secret for the tests";
+
 /// A program that knows one kind.
 #[derive(Debug)]
 struct Known;
@@ -281,6 +285,11 @@ impl Program for Known {
 
     fn audit(&self) -> AuditSettings {
         AuditSettings::default()
+    }
+
+    fn mail_signing(&self) -> Option<&Signed> {
+        static SIGNED: std::sync::OnceLock<Signed> = std::sync::OnceLock::new();
+        Some(SIGNED.get_or_init(|| Signed::new(MAIL_SECRET).expect("long enough")))
     }
 
     fn definitions(&self) -> BTreeMap<String, Value> {

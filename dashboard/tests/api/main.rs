@@ -5,6 +5,7 @@ mod audit;
 mod confined;
 mod document;
 mod downloads;
+mod emails;
 mod env;
 mod factors;
 mod gate;

@@ -10,6 +10,9 @@ mod driver;
 mod env;
 mod judged;
 mod keys;
+#[path = "../pages/letters.rs"]
+#[allow(dead_code, reason = "the tests of the pages use more of it")]
+mod letters;
 mod live;
 mod login;
 mod places;

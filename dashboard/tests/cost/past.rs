@@ -3,20 +3,25 @@
 
 use gristmill_dashboard::gate::Endpoint;
 use gristmill_dashboard::pages::routes;
+use gristmill_mail::signed::{Signed, Unsubscribe};
 use uuid::Uuid;
 
+use crate::env::MAIL_SECRET;
 use crate::history::{Dialect, id, series};
 
 /// How many schedules there are, and how many rows their ledgers have together.
 const SCHEDULES: u32 = 60;
 const TICKS: u32 = 30_000;
 
+/// How many emails there are, and as many addresses to which nothing is sent.
+const EMAILS: u32 = 50_000;
+
 /// The statements that make it, after those of `history`.
 pub(crate) fn statements(dialect: &Dialect) -> Vec<String> {
     let (now, ago, tomorrow) = (dialect.now, dialect.minutes_ago, dialect.tomorrow);
     let of = |from: u32, count: u32| series(dialect, from, from + count - 1);
     let own = |n: &str| id(dialect, n);
-    vec![
+    let work = vec![
         "UPDATE job SET error = 'HTTP 503 from host ' || (items % 7) || ' for order ' || queue WHERE state = 'dead'".to_owned(),
         format!(
             "INSERT INTO batch (id, tenant, name, state, definition, stamp, tolerate, chunks, input, ok, created_at, planned_at,
@@ -64,7 +69,43 @@ pub(crate) fn statements(dialect: &Dialect) -> Vec<String> {
             own("n"),
             of(30_000, 400)
         ),
+    ];
+    [work, emails(dialect)].concat()
+}
+
+/// Emails with a recipient each, and addresses to which nothing is sent.
+fn emails(dialect: &Dialect) -> Vec<String> {
+    let (ago, of) = (dialect.minutes_ago, series(dialect, 0, EMAILS - 1));
+    let own = id(dialect, "n");
+    vec![
+        format!(
+            "INSERT INTO email (tenant, key, job_id, state, message_id, subject, created_at, moved_at)
+             SELECT 'main', 'e' || (100000 + n), {}, CASE WHEN n % 500 = 0 THEN 'failed' ELSE 'sent' END, '<' || n || '@here>', 'Hello',
+                    {ago}, {ago} FROM {}",
+            own,
+            of
+        ),
+        format!(
+            "INSERT INTO email_recipient (tenant, key, position, role, address, address_hash, state, moved_at)
+             SELECT 'main', 'e' || (100000 + n), 0, 'to', 'a' || n || '@here', {}, 'sent', {ago} FROM {}",
+            hash(dialect),
+            of
+        ),
+        format!(
+            "INSERT INTO suppression (tenant, address_hash, stream, reason, created_at)
+             SELECT 'main', {}, '', 'bounce', {ago} FROM {}",
+            hash(dialect),
+            of
+        ),
     ]
+}
+
+/// 32 bytes that follow from `n`.
+fn hash(dialect: &Dialect) -> &'static str {
+    match dialect.now {
+        "now()" => "convert_to(lpad(n::text, 32, '0'), 'UTF8')",
+        _ => "CAST(printf('%032d', n) AS BLOB)",
+    }
 }
 
 /// What is false in a column of either database.
@@ -78,6 +119,7 @@ fn numbered(n: u32) -> String {
 }
 
 fn filled(endpoint: &Endpoint, fingerprint: &str) -> String {
+    let about = Unsubscribe { tenant: "main".to_owned(), stream: "news".to_owned(), address_hash: [1; 32] };
     let parts = [
         ("{fingerprint}", fingerprint.to_owned()),
         ("{queue}", "mail".to_owned()),
@@ -90,6 +132,8 @@ fn filled(endpoint: &Endpoint, fingerprint: &str) -> String {
         ("{job}", numbered(400_000)),
         ("{entry}", "100".to_owned()),
         ("{sort}/{name}", "hook/orders".to_owned()),
+        ("{email}", "e101000".to_owned()),
+        ("{token}", Signed::new(MAIL_SECRET).expect("long enough").unsubscribe_token(&about)),
     ];
     parts.iter().fold(endpoint.path.clone(), |path, (name, value)| path.replace(name, value))
 }
@@ -111,6 +155,10 @@ pub(crate) fn addresses(fingerprint: &str) -> Vec<String> {
         "/batches?q=name:b3".to_owned(),
         "/audit?actor=nobody".to_owned(),
         "/operations/start?verb=cancel&q=state:queued".to_owned(),
+        "/email?state=failed".to_owned(),
+        "/email?state=uncertain".to_owned(),
+        "/email?address=a@here".to_owned(),
+        "/email/suppressions?address=a@here".to_owned(),
         format!("/batches/{}", numbered(1)),
         format!("/batches/{}?tab=chunks&state=queued", numbered(2)),
         format!("/batches/{}?tab=quarantine", numbered(1)),

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 
 use gristmill_core::access::Role;
 use gristmill_core::batch::BatchState;
+use gristmill_core::id::DEFAULT_TENANT;
 use gristmill_dashboard::gate::{Access, Endpoint};
 use gristmill_dashboard::pages::routes;
+use gristmill_mail::signed::{Signed, Unsubscribe};
 
 use crate::env::{self, TestEnv};
 use crate::pages::browser::{check, look, send, values};
@@ -14,6 +16,12 @@ use crate::pages::work::{Work, pause, work};
 
 /// The address of a page with the parts of its path filled in.
 fn filled(endpoint: &Endpoint, work: &Work) -> String {
+    if endpoint.path.starts_with("/unsubscribe/") {
+        let (tenant, stream) = (DEFAULT_TENANT.to_owned(), "news".to_owned());
+        let about = Unsubscribe { tenant, stream, address_hash: [1; 32] };
+        let signed = Signed::new(env::MAIL_SECRET).expect("long enough");
+        return format!("/unsubscribe/{}", signed.unsubscribe_token(&about));
+    }
     let path = endpoint.path.replace("{batch}", &work.batch.to_string());
     path.replace("{job}", &work.dead.to_string())
 }

@@ -14,7 +14,8 @@ use crate::pages::browser::{check, look, send, values};
 use crate::pages::stock::{Stock, stock};
 
 /// What the paths of these pages begin with.
-const FURTHER: [&str; 14] = [
+const FURTHER: [&str; 15] = [
+    "/email",
     "/jobs",
     "/errors",
     "/dead",
@@ -47,6 +48,7 @@ fn filled(endpoint: &Endpoint, stock: &Stock, fingerprint: &str) -> String {
         ("{queue}", "mail"),
         ("{limit}", "crm"),
         ("{operation}", &stock.operation),
+        ("{email}", &stock.email),
         ("{schedule}", "nightly"),
         ("{item}", &item),
         ("{batch}", &batch),
@@ -189,6 +191,8 @@ async fn an_empty_store_teaches_the_first_command() {
         ("/dead?by=job", "Nothing is dead"),
         ("/quarantine", "The quarantine is empty"),
         ("/quarantine?by=item", "The quarantine is empty"),
+        ("/email", "gristmill mail send"),
+        ("/email/suppressions", "The list is empty"),
         ("/account", "No caller has to log in here"),
         ("/tenants", "New tenant"),
         ("/system", "Nothing is wrong"),

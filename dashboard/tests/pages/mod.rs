@@ -1,12 +1,13 @@
 //! The pages as a browser sees them, over the server and the store of the API's tests.
 
 mod batches;
-mod browser;
+pub(crate) mod browser;
 mod every;
 mod further;
 mod governing;
 mod history;
 mod jobs;
+pub(crate) mod letters;
 mod lists;
 mod live;
 mod operated;

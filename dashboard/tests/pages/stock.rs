@@ -10,6 +10,7 @@ use gristmill_store::testing;
 use gristmill_store::{Completion, Page, QuarantineFilter};
 use serde_json::{Value, json};
 
+use super::letters::email;
 use crate::env::TestEnv;
 
 /// What must never arrive as markup.
@@ -28,6 +29,8 @@ pub(crate) struct Stock {
     pub(crate) retry: String,
     /// An operation.
     pub(crate) operation: String,
+    /// An email.
+    pub(crate) email: String,
 }
 
 /// Asks the API as an owner, so that it works with and without users.
@@ -62,7 +65,8 @@ pub(crate) async fn stock(env: &TestEnv) -> Stock {
     let body = json!({ "verb": "cancel", "query": "kind:none*" });
     let begun = ask(env, "POST", "/api/v1/operations?reason=%3Cscript%3Ealert(1)%3C/script%3E", &body).await;
     let operation = begun["id"].as_str().expect("an id").to_owned();
-    Stock { batch, item, dead, retry, operation }
+    let email = email(env).await;
+    Stock { batch, item, dead, retry, operation, email }
 }
 
 /// Lets everything that waits die, but for one job, which is to be tried again.

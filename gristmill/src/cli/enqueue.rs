@@ -51,7 +51,7 @@ pub(crate) struct Enqueue {
     pub(super) kind: Option<String>,
     /// JSON, @FILE, or - for standard input; null unless said
     #[arg(long, value_name = "JSON|@FILE|-", conflicts_with = "jsonl")]
-    payload: Option<String>,
+    pub(super) payload: Option<String>,
     /// Many jobs: a file of JSON lines, or - for standard input
     #[arg(long, value_name = "FILE|-", conflicts_with = "key")]
     pub(super) jsonl: Option<PathBuf>,

@@ -30,6 +30,7 @@ mod job_edit;
 mod key;
 mod limit;
 mod list;
+mod mail;
 mod named;
 mod operation;
 pub(crate) mod output;
@@ -171,6 +172,7 @@ pub(crate) enum Command {
     /// Look at limits, set and drop them
     #[command(alias = "limits")]
     Limit(limit::Limit),
+    Mail(Box<mail::Mail>),
     /// Look at dead letters, redrive or discard them
     Dead(dead::Dead),
     /// Look at items that were set aside, export and redrive them
@@ -244,6 +246,7 @@ impl Command {
             Self::Chunk(chunk) => chunk.run(context).await,
             Self::Queue(queue) => queue.run(context).await,
             Self::Limit(limit) => limit.run(context).await,
+            Self::Mail(mail) => mail.run(context).await,
             Self::Dead(dead) => dead.run(context).await,
             Self::Quarantine(quarantine) => quarantine.run(context).await,
             Self::Operation(operation) => operation.run(context).await,
@@ -297,6 +300,7 @@ impl Command {
             | Self::Chunk(_)
             | Self::Queue(_)
             | Self::Limit(_)
+            | Self::Mail(_)
             | Self::Dead(_)
             | Self::Quarantine(_)
             | Self::Operation(_)

@@ -25,6 +25,7 @@ pub(super) fn resolve(config: &mut Config, origins: &Origins, folder: &Path) {
     }
     for (key, path) in [
         ("mail.password_file", &mut config.mail.password_file),
+        ("mail.secret_file", &mut config.mail.secret_file),
         ("mail.ca_file", &mut config.mail.ca_file),
         ("mail.templates", &mut config.mail.templates),
         ("webhook.secret_file", &mut config.webhook.secret_file),

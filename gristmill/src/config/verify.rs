@@ -16,8 +16,8 @@ use gristmill_core::limit::KEY_BYTES_MAX;
 use gristmill_core::operation::UNDO_MAX;
 use gristmill_jobs::kind::aggregate::AGGREGATE;
 use gristmill_jobs::mail::Templates;
-use gristmill_jobs::mail::message::mailbox;
 use gristmill_jobs::source::{self, SourceError};
+use gristmill_mail::compose::mailbox;
 use gristmill_service::audit::AuditSettings;
 use gristmill_service::retention::{Keep, RetentionSettings};
 use url::Url;
@@ -228,10 +228,11 @@ impl Findings<'_> {
 
     fn mail(&mut self, config: &Config) {
         let mail = &config.mail;
-        let right = "write `folder://PATH`, `smtp://USER@HOST:587` or `smtps://USER@HOST`";
+        let right = "write `folder://PATH`, `smtp://USER@HOST:587`, `smtps://USER@HOST` or `sandbox://`";
         let scheme = mail.url.split_once("://").map_or("", |(scheme, _)| scheme);
         match (scheme, Url::parse(&mail.url)) {
             ("folder", _) if mail.url.len() > "folder://".len() => {}
+            ("sandbox", _) if mail.url == "sandbox://" => {}
             ("smtp" | "smtps", Ok(url)) if url.password().is_some() => {
                 self.push("mail.url", "holds a password; name its variable in `mail.password_env` instead");
             }

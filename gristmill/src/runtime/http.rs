@@ -11,6 +11,8 @@ use gristmill_dashboard::Server;
 use gristmill_dashboard::gate::settings::Auth;
 use gristmill_dashboard::gate::{Api, ApiParts, Program, ServeSettings};
 use gristmill_dashboard::hooks::Receiver;
+use gristmill_jobs::mail::made::signing;
+use gristmill_mail::signed::Signed;
 use gristmill_service::accounts::{AccountError, AccountSettings, Accounts, Passwords};
 use gristmill_service::audit::AuditSettings;
 use gristmill_service::documents::SettingDocument;
@@ -131,7 +133,8 @@ async fn server(
     let dispatcher = context.dispatcher().await?;
     let service = Service::new(Arc::clone(&store), dispatcher.clone());
     let (extensions, loaded) = (context.extensions.clone(), context.loaded.clone());
-    let program = Around { kinds: context.kinds(), extensions, loaded };
+    let mail_signing = signing(&config.mail).map_err(|why| CommandError::new(Exit::Problems, why))?;
+    let program = Around { kinds: context.kinds(), extensions, loaded, mail_signing };
     let api = Api::new(ApiParts {
         service: service.clone(),
         run_context: run_context.clone(),
@@ -182,6 +185,7 @@ struct Around {
     kinds: Vec<String>,
     extensions: Extensions,
     loaded: Loaded,
+    mail_signing: Option<Signed>,
 }
 
 impl Program for Around {
@@ -222,6 +226,10 @@ impl Program for Around {
 
     fn audit(&self) -> AuditSettings {
         self.loaded.config.audit.clone()
+    }
+
+    fn mail_signing(&self) -> Option<&Signed> {
+        self.mail_signing.as_ref()
     }
 
     fn definitions(&self) -> BTreeMap<String, Value> {

@@ -11,6 +11,7 @@ mod ending;
 mod guards;
 mod kinds;
 mod limits;
+mod mail;
 mod operations;
 mod place;
 mod poison;

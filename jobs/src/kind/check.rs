@@ -1,11 +1,13 @@
 //! Whether a payload could be run at all: asked before a job waits for hours, only to die at once.
 
+use gristmill_core::letter::stream_fault;
+use gristmill_mail::compose::mailbox;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
 use super::http::add_headers;
 use super::payload::{EMAIL, EXEC, EmailPayload, ExecPayload, HTTP, HttpPayload, WEBHOOK, WebhookPayload, read};
-use crate::mail::message::mailbox;
+use crate::mail::made::Addressed;
 use crate::outbound;
 
 /// Checks a payload as far as that is possible without the settings of the worker that will run the job. Payloads of
@@ -27,7 +29,10 @@ pub fn payload(kind: &str, payload: &Value) -> Result<(), String> {
 }
 
 fn email(payload: &EmailPayload) -> Result<(), String> {
-    mailbox("`to`", &payload.to)?;
+    Addressed::read(payload)?;
+    if let Some(fault) = stream_fault(payload.stream()) {
+        return Err(format!("`stream`: {fault}"));
+    }
     payload.from.as_ref().map_or(Ok(()), |from| mailbox("`from`", from).map(drop))?;
     payload.content().map(drop)
 }

@@ -1,42 +1,42 @@
-//! Kind `email`: one message to one recipient, enqueued exactly once, and sent once unless a crash falls between the
-//! data and the server's answer (RFC 1047).
+//! Kind `email`: one message to its recipients, enqueued exactly once, and sent to each of them once unless a crash
+//! falls between the data and the server's answer (RFC 1047).
 //!
-//! ```text
-//! pending ─(server agreed to take it)→ sending ─250→ sent
-//!    ↑                                    ├─4xx→ pending, tried again
-//!    │                                    ├─5xx→ failed
-//!    │                                    └─no answer, or found so by a later attempt→ uncertain
-//!    └──────────────resend: same Message-ID and Date───────────────────────────────────────┘
-//! ```
+//! An attempt asks the server for the recipients that are still owed, and for no other: what one recipient is refused
+//! makes no difference to the rest. Which step may follow which is `gristmill_core::letter`; what a server's answer
+//! means is `gristmill_mail::classify`.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use gristmill_core::backoff;
-use gristmill_store::{EmailKey, EmailRecord, EmailState, NewEmail, StoreError, failpoint};
-use lettre::message::Mailbox;
+use gristmill_core::duration::{self, Span};
+use gristmill_core::letter::{RecipientState, UnknownPolicy};
+use gristmill_mail::transport::Report;
+use gristmill_store::{
+    EmailKey, EmailRecord, EmailSaid, NewEmail, RecipientMove, RecipientView, StoreError, failpoint,
+};
 use serde_json::json;
 
+use super::delivery::{Circumstances, Conclusion, Standing, conclude, fitting, step};
 use crate::handler::{Finish, Handler, JobContext};
-use crate::kind::payload::{self, Content, EmailPayload};
-use crate::mail::message::{self, Composed, Draft};
-use crate::mail::{Delivered, NotDelivered, Rendered, Templates, Transport};
+use crate::kind::payload::{self, EmailPayload};
+use crate::mail::made::{Identity, Maker};
+use crate::mail::{Letter, Rendered, Transport};
 use crate::settings::{MailSettings, Uncertain};
 
-/// How many times to try recording that an email was sent.
+/// How many times to try recording what became of a message.
 const RECORD_TRIES: u32 = 3;
 
 /// Sends emails.
 #[derive(Debug)]
 pub struct EmailHandler {
     transport: Arc<Transport>,
-    templates: Templates,
-    from: Mailbox,
-    uncertain: Uncertain,
+    maker: Maker,
+    settings: MailSettings,
 }
 
 impl EmailHandler {
-    /// Creates one from the settings. Passwords, certificates and the sender's address are read here.
+    /// Creates one from the settings. Passwords, certificates, keys and the sender's address are read here.
     ///
     /// # Errors
     ///
@@ -49,14 +49,9 @@ impl EmailHandler {
     ///
     /// # Errors
     ///
-    /// When `from` is not an address.
+    /// When `from` is not an address, or a key cannot be read.
     pub fn with_transport(settings: &MailSettings, transport: Arc<Transport>) -> Result<Self, String> {
-        Ok(Self {
-            transport,
-            templates: Templates::new(settings.templates.as_deref()),
-            from: message::mailbox("`mail.from`", &settings.from)?,
-            uncertain: settings.uncertain,
-        })
+        Ok(Self { transport, maker: Maker::new(settings)?, settings: settings.clone() })
     }
 
     /// Renders a payload: for handlers and for previews.
@@ -66,93 +61,188 @@ impl EmailHandler {
     /// When the payload has neither a template nor a subject with a text, or both, or the template
     /// cannot be filled.
     pub fn render(&self, payload: &EmailPayload) -> Result<Rendered, String> {
-        match payload.content()? {
-            Content::Template(name) => self.templates.render(name, &payload.data),
-            Content::Direct { subject, text } => {
-                Ok(Rendered { subject: subject.to_owned(), text: text.to_owned(), html: payload.html.clone() })
-            }
-        }
+        self.maker.render(payload)
     }
 
-    fn compose(&self, payload: &EmailPayload, from: &Mailbox, record: &EmailRecord) -> Result<Composed, String> {
-        let to = message::mailbox("`to`", &payload.to)?;
-        let Rendered { subject, text, html } = self.render(payload)?;
-        message::compose(&Draft {
-            from,
-            to: &to,
-            subject: &subject,
-            text: &text,
-            html: html.as_deref(),
-            message_id: &record.message_id,
-            date: record.created_at,
-        })
+    /// What becomes of a recipient of whom nothing is known. Where handing over twice leaves one, it is handed over
+    /// again.
+    fn policy(&self) -> UnknownPolicy {
+        match self.settings.uncertain {
+            _ if self.transport.is_idempotent() => UnknownPolicy::Resend,
+            Uncertain::Resend => UnknownPolicy::Resend,
+            Uncertain::Hold => UnknownPolicy::Hold,
+            Uncertain::Accept => UnknownPolicy::Accept,
+        }
     }
 
     async fn attempt(&self, context: &JobContext) -> Result<Finish, Finish> {
+        let held = Held::new(context);
+        let (record, new) = self.begin(&held).await?;
+        if !record.frozen {
+            let why = new.and_then(|new| new.content.err()).unwrap_or_else(|| "there is no message".to_owned());
+            return Err(Finish::permanent(why));
+        }
+        if record.recipients.iter().any(|one| one.may_be_twice && one.state == RecipientState::Sending) {
+            tracing::warn!(job = %context.job.fence.job, "an earlier attempt may have sent this email; sending it again");
+        }
+        let owed: Vec<RecipientView> =
+            record.recipients.iter().filter(|one| one.state == RecipientState::Sending).cloned().collect();
+        if owed.is_empty() {
+            let standings: Vec<Standing> = record.recipients.iter().map(standing).collect();
+            return self.finish(&record, &standings, "an earlier attempt has sent it");
+        }
+        if let Some(within) = self.expired(context)? {
+            return self.expire(&held, &owed, within).await;
+        }
+        let letter = self.letter(&held, &record, &owed).await?;
+        let transmitted = |taken: Vec<usize>| {
+            let moves: Vec<RecipientMove> = taken
+                .iter()
+                .map(|index| RecipientMove::to(owed[*index].position, RecipientState::Transmitted))
+                .collect();
+            let held = &held;
+            async move {
+                match held.step(&moves, None).await {
+                    Ok(Some(moved)) if moved.len() == moves.len() => {
+                        failpoint::point("email.sending");
+                        Ok(())
+                    }
+                    Ok(_) => Err(LOST.to_owned()),
+                    Err(error) => Err(error.to_string()),
+                }
+            }
+        };
+        let report = self.transport.send(&letter, transmitted).await;
+        if report.answers.iter().any(|answer| answer.accepted().is_some()) {
+            failpoint::point("email.accepted");
+        }
+        self.settle(&held, &record, &owed, report).await
+    }
+
+    /// Begins the attempt in the store. Returned is the message, too, if it was made now.
+    async fn begin(&self, held: &Held<'_>) -> Result<(EmailRecord, Option<NewEmail>), Finish> {
+        let context = held.context;
+        let known = context.store.email(&held.key).await.map_err(store_failed)?;
+        let new = match &known {
+            Some(record) if record.frozen => None,
+            _ => Some(self.make(context, known.as_ref()).map_err(Finish::permanent)?),
+        };
+        let begun = context.store.email_begin(&held.key, &context.job.fence, new.as_ref(), self.policy()).await;
+        let record = begun.map_err(store_failed)?.ok_or_else(|| Finish::failed(LOST))?;
+        Ok((record, new))
+    }
+
+    fn make(&self, context: &JobContext, known: Option<&EmailRecord>) -> Result<NewEmail, String> {
+        let payload: EmailPayload = payload::read(payload::EMAIL, &context.job.payload)?;
+        let identity = Identity {
+            job: context.job.fence.job,
+            message_id: known.map(|record| record.message_id.as_str()),
+            tenant: &context.job.tenant,
+            // The job's own instants come from the database's clock.
+            date: known.map_or(context.job.started_at, |record| record.created_at),
+        };
+        Ok(NewEmail { batch: context.job.batch, ..self.maker.make(&payload, identity)? })
+    }
+
+    /// The time within which it should have been sent, if that is over.
+    fn expired(&self, context: &JobContext) -> Result<Option<Span>, Finish> {
         let payload: EmailPayload = payload::read(payload::EMAIL, &context.job.payload).map_err(Finish::permanent)?;
-        let from = match &payload.from {
-            None => self.from.clone(),
-            Some(from) => message::mailbox("`from`", from).map_err(Finish::permanent)?,
-        };
-        let letter = Letter::open(context, &from).await?;
-        match letter.record.state {
-            EmailState::Sent => return Ok(finish_sent(&letter.record, "an earlier attempt has sent it")),
-            EmailState::Sending | EmailState::Uncertain => self.reconsider(&letter).await?,
-            // A failed one only comes back when its job has been redriven.
-            EmailState::Pending | EmailState::Failed => {}
-        }
-        let composed = match self.compose(&payload, &from, &letter.record) {
-            Ok(composed) => composed,
-            Err(reason) => return Err(letter.refused(&reason).await),
-        };
-        let sending = || async {
-            match letter.step(EmailState::Sending, None).await {
-                Ok(true) => {
-                    failpoint::point("email.sending");
-                    Ok(())
-                }
-                Ok(false) => Err(LOST.to_owned()),
-                Err(error) => Err(error.to_string()),
-            }
-        };
-        let delivered = self.transport.deliver(&composed, sending).await;
-        self.settle(&letter, delivered).await
+        let age = (context.job.started_at - context.job.created_at).to_std().unwrap_or_default();
+        Ok(payload.expires_in.filter(|within| age > within.0))
     }
 
-    /// An earlier attempt may have sent it.
-    async fn reconsider(&self, letter: &Letter<'_>) -> Result<(), Finish> {
-        if self.transport.is_idempotent() || self.uncertain == Uncertain::Resend {
-            tracing::warn!(job = %letter.context.job.fence.job, "an earlier attempt may have sent this email; sending it again");
-            return Ok(());
+    /// Gives up those that are still owed a message which is of no more use.
+    async fn expire(&self, held: &Held<'_>, owed: &[RecipientView], within: Span) -> Result<Finish, Finish> {
+        let why = format!("it was not sent within {}, its `expires_in`", duration::format(within.0));
+        let moves: Vec<RecipientMove> = owed
+            .iter()
+            .map(|one| RecipientMove {
+                rule: Some("expired".to_owned()),
+                note: Some(one.note.clone().unwrap_or_else(|| why.clone())),
+                ..RecipientMove::to(one.position, RecipientState::Expired)
+            })
+            .collect();
+        match held.step(&moves, None).await.map_err(store_failed)? {
+            Some(_) => Err(Finish::permanent(format!("{why}; {} of its recipients do not get it", owed.len()))),
+            None => Err(Finish::failed(LOST)),
         }
-        letter.must_step(EmailState::Uncertain, Some("an attempt ended without an answer")).await?;
-        Err(Finish::permanent(HELD))
     }
 
-    async fn settle(&self, letter: &Letter<'_>, delivered: Result<Delivered, NotDelivered>) -> Result<Finish, Finish> {
-        let failure = match delivered {
-            Ok(delivered) => {
-                failpoint::point("email.accepted");
-                letter.confirm(&delivered.answer).await;
-                return Ok(finish_sent(&letter.record, &delivered.answer));
-            }
-            Err(failure) => failure,
+    async fn letter(&self, held: &Held<'_>, record: &EmailRecord, owed: &[RecipientView]) -> Result<Letter, Finish> {
+        let bytes = held.context.store.email_content(&held.key).await.map_err(store_failed)?;
+        let bytes = bytes.ok_or_else(|| Finish::permanent("the message is not kept any more"))?;
+        let address = |text: &str| {
+            text.parse().map_err(|_| Finish::permanent("the record of the message holds what is no address"))
         };
-        match failure {
-            NotDelivered::Later { message, after } => {
-                // If it were not moved back, the next attempt would believe that it may have been sent.
-                letter.must_step(EmailState::Pending, Some(&message)).await?;
-                Err(after.map_or_else(|| Finish::failed(&message), |after| Finish::failed_until(&message, after)))
+        Ok(Letter {
+            sender: address(record.sender.as_deref().unwrap_or_default())?,
+            recipients: owed.iter().map(|one| address(&one.address)).collect::<Result<_, _>>()?,
+            message_id: record.message_id.clone(),
+            date: record.created_at,
+            bytes,
+        })
+    }
+
+    async fn settle(
+        &self,
+        held: &Held<'_>,
+        record: &EmailRecord,
+        owed: &[RecipientView],
+        report: Report,
+    ) -> Result<Finish, Finish> {
+        let job = &held.context.job;
+        let about = Circumstances {
+            created_at: record.created_at,
+            now: job.started_at,
+            last: job.fence.attempt >= job.max_attempts,
+            policy: self.policy(),
+            suppress: self.settings.suppress_bounced.0,
+        };
+        let mut standings: Vec<Standing> = record.recipients.iter().map(standing).collect();
+        let mut moves = Vec::new();
+        for (one, answer) in owed.iter().zip(&report.answers) {
+            let (moved, after) = step(one.position, answer, &about);
+            let after_the_data = matches!(answer.phase(), Some(phase) if phase.is_with_the_data());
+            let moved = fitting(moved, after_the_data);
+            let place = record.recipients.iter().position(|known| known.position == one.position).unwrap_or_default();
+            standings[place] = Standing { state: moved.to, rule: moved.rule.clone(), note: moved.note.clone(), after };
+            moves.push(moved);
+        }
+        let said = EmailSaid { server: report.server.clone(), transcript: report.transcript.clone() };
+        if let Err(finish) = held.record(&moves, &said).await {
+            // The end of the job says the same of all of them, once the store can be written to.
+            if conclude(&standings) != Conclusion::Done {
+                return Err(finish);
             }
-            NotDelivered::Refused(message) => Err(letter.refused(&message).await),
-            NotDelivered::Unknown(message) => {
-                letter.must_step(EmailState::Uncertain, Some(&message)).await?;
-                match self.uncertain {
-                    Uncertain::Resend => Err(Finish::failed(message)),
-                    Uncertain::Hold => Err(Finish::permanent(format!("{message}; {HELD}"))),
-                }
+        }
+        let answer = report.answers.iter().find_map(|answer| answer.accepted()).unwrap_or_default();
+        let answer = match *self.transport {
+            Transport::Smtp(_) | Transport::Sandbox => answer.as_str(),
+            // Where there is no server there is no reply code either.
+            Transport::Folder(_) | Transport::Memory(_) => answer.strip_prefix("250 ").unwrap_or(&answer),
+        };
+        self.finish(record, &standings, answer)
+    }
+
+    fn finish(&self, record: &EmailRecord, standings: &[Standing], answer: &str) -> Result<Finish, Finish> {
+        match conclude(standings) {
+            Conclusion::Done => {
+                let sent = standings.iter().filter(|one| one.state.is_taken()).count();
+                let answer = if sent == 0 { "nothing is sent to these addresses" } else { answer };
+                let output = json!({
+                    "message_id": record.message_id, "answer": answer, "sent": sent,
+                    "suppressed": standings.len() - sent,
+                });
+                Ok(Finish::done(Some(output)))
             }
-            NotDelivered::CalledOff(reason) => Err(Finish::failed(format!("the email was not sent: {reason}"))),
+            Conclusion::Again(message, Some(after)) => Err(Finish::failed_until(message, after)),
+            Conclusion::Paused(message, after) => Err(Finish::snooze(message, after)),
+            Conclusion::Again(message, None) => Err(Finish::failed(message)),
+            Conclusion::Unknown(message) => match self.policy() {
+                UnknownPolicy::Hold => Err(Finish::permanent(format!("{message}; {HELD}"))),
+                UnknownPolicy::Resend | UnknownPolicy::Accept => Err(Finish::failed(message)),
+            },
+            Conclusion::Failed(message) => Err(Finish::permanent(message)),
         }
     }
 }
@@ -167,60 +257,41 @@ impl Handler for EmailHandler {
     }
 }
 
-fn finish_sent(record: &EmailRecord, answer: &str) -> Finish {
-    Finish::done(Some(json!({ "message_id": record.message_id, "answer": answer })))
+fn standing(one: &RecipientView) -> Standing {
+    Standing { state: one.state, rule: one.rule.clone(), note: one.note.clone(), after: None }
 }
 
 /// The delivery record of one message, held by one attempt.
-struct Letter<'a> {
+struct Held<'a> {
     context: &'a JobContext,
     key: EmailKey,
-    record: EmailRecord,
 }
 
-impl<'a> Letter<'a> {
-    async fn open(context: &'a JobContext, from: &Mailbox) -> Result<Self, Finish> {
-        let job = &context.job;
-        let key = EmailKey { tenant: job.tenant.clone(), key: job.fence.job.to_string() };
-        let message_id = message::message_id(&job.tenant, job.fence.job, from);
-        let new = NewEmail { key: key.clone(), job: job.fence.job, message_id };
-        let record = context.store.email(&new).await.map_err(store_failed)?;
-        Ok(Self { context, key, record })
+impl<'a> Held<'a> {
+    fn new(context: &'a JobContext) -> Self {
+        let key = EmailKey { tenant: context.job.tenant.clone(), key: context.job.fence.job.to_string() };
+        Self { context, key }
     }
 
-    async fn step(&self, to: EmailState, note: Option<&str>) -> Result<bool, StoreError> {
-        self.context.store.email_move(&self.key, &self.context.job.fence, to, note).await
+    async fn step(&self, moves: &[RecipientMove], said: Option<&EmailSaid>) -> Result<Option<Vec<u32>>, StoreError> {
+        self.context.store.email_move(&self.key, &self.context.job.fence, moves, said).await
     }
 
-    async fn must_step(&self, to: EmailState, note: Option<&str>) -> Result<(), Finish> {
-        match self.step(to, note).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Finish::failed(LOST)),
-            Err(error) => Err(store_failed(error)),
-        }
-    }
-
-    async fn refused(&self, reason: &str) -> Finish {
-        match self.must_step(EmailState::Failed, Some(reason)).await {
-            Ok(()) => Finish::permanent(reason),
-            Err(finish) => finish,
-        }
-    }
-
-    /// Records that it was sent. It has been, whatever the store says: trying harder only spares a later attempt the
-    /// doubt, in case this one is not settled either.
-    async fn confirm(&self, answer: &str) {
-        for attempt in 1..=RECORD_TRIES {
-            match self.step(EmailState::Sent, Some(answer)).await {
-                Ok(_) => return,
+    /// Records what became of the recipients. It has become so, whatever the store says: trying harder only spares a
+    /// later attempt the doubt.
+    async fn record(&self, moves: &[RecipientMove], said: &EmailSaid) -> Result<(), Finish> {
+        for attempt in 1.. {
+            match self.step(moves, Some(said)).await {
+                Ok(Some(_)) => return Ok(()),
+                Ok(None) => return Err(Finish::failed(LOST)),
+                Err(error) if attempt >= RECORD_TRIES => return Err(store_failed(error)),
                 Err(error) => {
-                    tracing::warn!(job = %self.context.job.fence.job, %error, "the email was sent, but this cannot be written down")
+                    tracing::warn!(job = %self.context.job.fence.job, %error, "what became of the email cannot be written down")
                 }
             }
-            if attempt < RECORD_TRIES {
-                tokio::time::sleep(backoff::EMAIL_SENT.wait(attempt, 1.0)).await;
-            }
+            tokio::time::sleep(backoff::EMAIL_SENT.wait(attempt, 1.0)).await;
         }
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! One file for each kind of job.
 //!
 //! * [`chunk`], [`aggregate`]: what a batch is made of.
-//! * [`email`]: one message to one recipient.
+//! * [`email`]: one message to its recipients.
 //! * [`webhook`]: one signed notification.
 //! * [`exec`]: one run of a program.
 //! * [`http`]: one request.
@@ -11,6 +11,7 @@ pub mod aggregate;
 mod callbacks;
 pub mod check;
 pub mod chunk;
+mod delivery;
 pub mod email;
 pub mod exec;
 pub mod http;

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use gristmill_core::duration::Span;
+use gristmill_core::letter::TRANSACTIONAL;
+use gristmill_core::one_or_many::OneOrMany;
 use gristmill_core::unfit::plain;
 use reqwest::Method;
 use serde::de::DeserializeOwned;
@@ -20,12 +23,22 @@ pub const EXEC: &str = "exec";
 /// The kind of [`HttpPayload`].
 pub const HTTP: &str = "http";
 
-/// One message to one recipient: a template with its data, or `subject` and `text` as they are.
+/// One message to its recipients: a template with its data, or a `subject` and a text as they are.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EmailPayload {
-    /// The recipient: `name@example.com` or `Name <name@example.com>`. Only one.
-    pub to: String,
+    /// The recipient, or a list of those that all can see: each `name@example.com` or `Name <name@example.com>`.
+    #[serde(default)]
+    pub to: OneOrMany,
+    /// Those that get a copy, and all can see.
+    #[serde(default, skip_serializing_if = "OneOrMany::is_empty")]
+    pub cc: OneOrMany,
+    /// Those that get a copy, and no other recipient can see.
+    #[serde(default, skip_serializing_if = "OneOrMany::is_empty")]
+    pub bcc: OneOrMany,
+    /// Who gets answers; the sender by default.
+    #[serde(default, skip_serializing_if = "OneOrMany::is_empty")]
+    pub reply_to: OneOrMany,
     /// The sender; `[mail] from` by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
@@ -38,12 +51,46 @@ pub struct EmailPayload {
     /// The subject of a message without a template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
-    /// The plain text of a message without a template.
+    /// The plain text of a message without a template. Where there is an HTML version alone, it is taken from that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-    /// Its HTML version, in addition to the text.
+    /// Its HTML version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub html: Option<String>,
+    /// Headers of its own, such as `X-Campaign`. Those that a message has anyway are refused.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// Files that go with it, and images that its HTML version shows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<AttachmentPayload>,
+    /// The stream that it belongs to: a recipient can take itself off one, and stay on the others. `transactional` by
+    /// default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<String>,
+    /// Within what time since it was enqueued it must be sent, such as `10m` for a code that is of no use afterwards:
+    /// then it is not sent any more. Counted from the enqueueing also where it starts later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in: Option<Span>,
+}
+
+/// A file that goes with a message.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttachmentPayload {
+    /// Its name, as readers save it.
+    pub name: String,
+    /// Its content in base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
+    /// Or the name of a file in the folder `[mail] attachments`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// What it is, such as `text/csv`; known from its content or its name by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// The name by which the HTML version shows it: `logo` for `<img src="cid:logo">`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_id: Option<String>,
 }
 
 /// One signed POST of `{"type", "timestamp", "data"}`.
@@ -133,20 +180,25 @@ fn example(kind: &str) -> &'static str {
 }
 
 impl EmailPayload {
-    /// Returns the template, or the subject and the text of a message without one.
+    /// The stream that it belongs to.
+    pub(crate) fn stream(&self) -> &str {
+        self.stream.as_deref().unwrap_or(TRANSACTIONAL)
+    }
+
+    /// Returns the template, or the subject and the texts of a message without one.
     ///
     /// # Errors
     ///
     /// When the payload has neither, or both.
     pub(crate) fn content(&self) -> Result<Content<'_>, String> {
         let direct = self.subject.is_some() || self.text.is_some() || self.html.is_some();
-        match (&self.template, &self.subject, &self.text) {
-            (Some(_), _, _) if direct => {
+        match (&self.template, &self.subject) {
+            (Some(_), _) if direct => {
                 Err("the payload has a `template` and also `subject`, `text` or `html`; keep one of the two".to_owned())
             }
-            (Some(name), _, _) => Ok(Content::Template(name)),
-            (None, Some(subject), Some(text)) => Ok(Content::Direct { subject, text }),
-            (None, _, _) => Err("the payload needs a `template`, or a `subject` and a `text`".to_owned()),
+            (Some(name), _) => Ok(Content::Template(name)),
+            (None, Some(subject)) if self.text.is_some() || self.html.is_some() => Ok(Content::Direct { subject }),
+            (None, _) => Err("the payload needs a `template`, or a `subject` and a `text`".to_owned()),
         }
     }
 }
@@ -156,12 +208,10 @@ impl EmailPayload {
 pub(crate) enum Content<'a> {
     /// A template of this name, and the payload's data.
     Template(&'a str),
-    /// These texts, as they are.
+    /// The payload's own texts, as they are.
     Direct {
         /// The subject.
         subject: &'a str,
-        /// The plain text.
-        text: &'a str,
     },
 }
 

@@ -1,21 +1,17 @@
-//! Emails: what they say, how they are built, and how they are handed over.
+//! Emails of jobs: what they say, and where they go. How they are built and handed over is the room `mail/`.
 //!
+//! * [`made`]: the message and the recipients of a payload.
 //! * [`measures`]: a batch's result as tables for people.
+//! * `sandbox`: answers as addresses ask for them, and sends nothing.
 //! * [`template`]: subject, text and HTML from a template and its data.
-//! * [`message`]: the bytes of a message, the same at every attempt.
-//! * `header`: header lines that hold any text and stay short.
-//! * [`transport`]: SMTP, a folder, or memory.
-//! * [`delivery`]: what became of a message.
+//! * [`transport`]: SMTP, a folder, or memory, as `[mail]` says.
 
-pub mod delivery;
-mod header;
+pub mod made;
 pub mod measures;
-pub mod message;
-mod smtp;
+mod sandbox;
+mod server;
 pub mod template;
 pub mod transport;
 
-pub use delivery::{Delivered, NotDelivered};
-pub use message::{Composed, Draft};
 pub use template::{Rendered, Templates};
-pub use transport::Transport;
+pub use transport::{Letter, Transport};

@@ -1,12 +1,31 @@
-//! How a message is sent.
+//! Where messages go.
 
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
-use crate::mail::delivery::{Delivered, NotDelivered};
-use crate::mail::message::Composed;
-use crate::mail::smtp::Smtp;
+use gristmill_core::Instant;
+use gristmill_core::letter::envelope_id;
+use gristmill_mail::Address;
+use gristmill_mail::classify::{Phase, Signal};
+use gristmill_mail::transport::{Answer, Outgoing, Report, Smtp};
+
+use super::{sandbox, server};
 use crate::settings::MailSettings;
+
+/// A message as it is kept, and whom it is still owed to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Letter {
+    /// The address to which refusals go.
+    pub sender: Address,
+    /// The recipients that are still owed.
+    pub recipients: Vec<Address>,
+    /// The `Message-ID` with its angle brackets.
+    pub message_id: String,
+    /// When it was made.
+    pub date: Instant,
+    /// Headers and body, with CR LF line ends.
+    pub bytes: Vec<u8>,
+}
 
 /// Where messages go.
 #[derive(Debug)]
@@ -16,7 +35,9 @@ pub enum Transport {
     /// Into a folder, as `.eml` files.
     Folder(PathBuf),
     /// Nowhere: kept for tests and previews.
-    Memory(Mutex<Vec<Composed>>),
+    Memory(Mutex<Vec<Letter>>),
+    /// Nowhere, with the answers that addresses ask for: see [`super::sandbox`].
+    Sandbox,
 }
 
 impl Transport {
@@ -24,8 +45,8 @@ impl Transport {
     ///
     /// # Errors
     ///
-    /// When the URL is none of `folder://…`, `smtp://…`, `smtps://…`, or a file or variable that the settings name
-    /// cannot be read: a text that names the key.
+    /// When the URL is none of `folder://…`, `smtp://…`, `smtps://…`, `sandbox://`, or a file or variable that the settings
+    /// name cannot be read: a text that names the key.
     pub fn from_settings(settings: &MailSettings) -> Result<Self, String> {
         if let Some(path) = settings.url.strip_prefix("folder://") {
             if path.is_empty() {
@@ -33,11 +54,14 @@ impl Transport {
             }
             return Ok(Self::Folder(PathBuf::from(path)));
         }
+        if settings.url == "sandbox://" {
+            return Ok(Self::Sandbox);
+        }
         if settings.url.starts_with("smtp://") || settings.url.starts_with("smtps://") {
-            return Smtp::from_settings(settings).map(|smtp| Self::Smtp(Box::new(smtp)));
+            return server::from_settings(settings).map(|smtp| Self::Smtp(Box::new(smtp)));
         }
         // The URL itself is left out of the text: it may hold a password.
-        Err("`mail.url` must begin with `folder://`, `smtp://` or `smtps://`".to_owned())
+        Err("`mail.url` must begin with `folder://`, `smtp://` or `smtps://`, or be `sandbox://`".to_owned())
     }
 
     /// Creates a transport that keeps the messages it is given.
@@ -50,48 +74,75 @@ impl Transport {
         matches!(self, Self::Folder(_))
     }
 
-    /// Hands a message over. `before_data` runs when the other side has agreed to accept it and before any byte of it
-    /// is sent: once the data has begun, an answer that never comes is [`NotDelivered::Unknown`].
-    ///
-    /// # Errors
-    ///
-    /// See [`NotDelivered`].
-    pub async fn deliver<F, R>(&self, message: &Composed, before_data: F) -> Result<Delivered, NotDelivered>
+    /// Hands a message over. `before_data` gets the recipients that the other side takes (by their places), and runs
+    /// when it has agreed to take the message and before any byte of it is sent: once the data has begun, an answer
+    /// that never comes leaves the outcome unknown.
+    pub async fn send<F, R>(&self, letter: &Letter, before_data: F) -> Report
     where
-        F: FnOnce() -> R + Send,
+        F: Fn(Vec<usize>) -> R + Send + Sync,
         R: Future<Output = Result<(), String>> + Send,
     {
+        if let Self::Smtp(smtp) = self {
+            let outgoing = Outgoing {
+                sender: Some(&letter.sender),
+                recipients: &letter.recipients,
+                bytes: &letter.bytes,
+                envelope_id: envelope_id(&letter.message_id),
+            };
+            return smtp.send(&outgoing, before_data).await;
+        }
+        if matches!(self, Self::Sandbox) {
+            return sandbox::send(&letter.recipients, before_data).await;
+        }
+        let answer = match before_data((0..letter.recipients.len()).collect()).await {
+            Ok(()) => self.keep(letter).await,
+            Err(reason) => Answer::CalledOff(reason),
+        };
+        let answers = vec![answer; letter.recipients.len()];
+        Report { answers, transcript: String::new(), server: self.place() }
+    }
+
+    fn place(&self) -> String {
         match self {
-            Self::Smtp(smtp) => smtp.deliver(message, before_data).await,
-            Self::Folder(folder) => {
-                before_data().await.map_err(NotDelivered::CalledOff)?;
-                write(folder, message).await
-            }
+            Self::Smtp(smtp) => smtp.server(),
+            Self::Folder(folder) => format!("the folder {}", folder.display()),
+            Self::Memory(_) => "memory".to_owned(),
+            Self::Sandbox => sandbox::PLACE.to_owned(),
+        }
+    }
+
+    async fn keep(&self, letter: &Letter) -> Answer {
+        let kept = match self {
+            Self::Folder(folder) => write(folder, letter).await,
+            Self::Smtp(_) | Self::Sandbox => Err("a server keeps nothing".to_owned()),
             Self::Memory(kept) => {
-                before_data().await.map_err(NotDelivered::CalledOff)?;
-                let mut kept = kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                kept.push(message.clone());
-                Ok(Delivered { answer: format!("kept as number {}", kept.len()) })
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                kept.push(letter.clone());
+                Ok(format!("kept as number {}", kept.len()))
             }
+        };
+        match kept {
+            Ok(text) => Answer::judged(Phase::Dot, Signal::Reply { code: 250, text }),
+            // Nothing of it is there under its name: it is certain that nothing was kept.
+            Err(why) => Answer::judged(Phase::Body, Signal::Lost { why }),
         }
     }
 }
 
 /// Writes to another name and renames, so that no reader sees half a message. The name depends only on the message: a
 /// repetition replaces the same file.
-async fn write(folder: &Path, message: &Composed) -> Result<Delivered, NotDelivered> {
-    let name = file_name(message);
+async fn write(folder: &Path, letter: &Letter) -> Result<String, String> {
+    let name = file_name(letter);
     let (target, beside) = (folder.join(&name), folder.join(format!(".{name}.{}", uuid::Uuid::new_v4().simple())));
-    let wrong = |what: &str, path: &Path, error: &std::io::Error| NotDelivered::Later {
-        message: format!("the mail folder: {} cannot be {what}: {error}", path.display()),
-        after: None,
+    let wrong = |what: &str, path: &Path, error: &std::io::Error| {
+        format!("the mail folder: {} cannot be {what}: {error}", path.display())
     };
     let made = folder.to_owned();
     let made = tokio::task::spawn_blocking(move || crate::folder::make(&made)).await;
     made.unwrap_or_else(|error| Err(error.into())).map_err(|error| wrong("created", folder, &error))?;
     let written = async {
         let mut file = tokio::fs::File::create_new(&beside).await?;
-        tokio::io::AsyncWriteExt::write_all(&mut file, &message.bytes).await?;
+        tokio::io::AsyncWriteExt::write_all(&mut file, &letter.bytes).await?;
         file.sync_all().await?;
         tokio::fs::rename(&beside, &target).await?;
         // The name too: a message that counts as sent must be there after the machine's crash.
@@ -102,12 +153,12 @@ async fn write(folder: &Path, message: &Composed) -> Result<Delivered, NotDelive
         let _ = tokio::fs::remove_file(&beside).await;
         return Err(wrong("written", &target, &error));
     }
-    Ok(Delivered { answer: target.display().to_string() })
+    Ok(target.display().to_string())
 }
 
-fn file_name(message: &Composed) -> String {
+fn file_name(letter: &Letter) -> String {
     let id: String =
-        message.message_id.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '@' | '.' | '-')).collect();
+        letter.message_id.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '@' | '.' | '-')).collect();
     let local = id.split('@').next().unwrap_or_default();
-    format!("{}-{local}.eml", message.date.format("%Y%m%dT%H%M%SZ"))
+    format!("{}-{local}.eml", letter.date.format("%Y%m%dT%H%M%SZ"))
 }

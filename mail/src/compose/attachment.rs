@@ -48,7 +48,7 @@ const MAGIC: [(&[u8], &str); 5] = [
 pub struct Attachment {
     /// Its name, as readers save it. Any characters but control characters and slashes.
     pub name: String,
-    /// What it is, such as `text/csv`. `None`: told from its first bytes, or else from its name.
+    /// What it is, such as `text/csv`. `None`: known from its first bytes, or else from its name.
     pub content_type: Option<String>,
     /// Its content.
     pub data: Vec<u8>,

@@ -15,7 +15,10 @@ use crate::duty::{Duty, Next, Wake};
 /// How many batches are looked at in one step.
 const PAGE: u32 = 500;
 
-/// Compares and repairs, publishes what that made claimable, and judges the failure budgets of all batches under way.
+/// How many messages are accounted for in one step.
+const EMAILS: u32 = 500;
+
+/// Compares and repairs, accounts for the recipients of emails whose jobs have ended without a word, publishes what that made claimable, and judges the failure budgets of all batches under way.
 /// The findings are in the report, and in the log.
 ///
 /// # Errors
@@ -30,6 +33,7 @@ pub async fn reconcile(
     for finding in &report.findings {
         tracing::error!(finding, "reconciled");
     }
+    while store.email_account(EMAILS).await? > 0 {}
     for tenant in store.tenants().await? {
         for state in [BatchState::Open, BatchState::Sealed] {
             judge(store, dispatcher, budgets, (&tenant, state)).await?;

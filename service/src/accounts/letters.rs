@@ -6,6 +6,7 @@ use std::time::Duration;
 use gristmill_core::email_address::EmailAddress;
 use gristmill_core::id::{INSTALLATION_TENANT, JobId};
 use gristmill_core::job::NewJob;
+use gristmill_core::one_or_many::OneOrMany;
 use gristmill_jobs::kind::payload::{EMAIL, EmailPayload};
 use gristmill_store::accounts::{Letter, LinkPurpose};
 use serde_json::{Value, json};
@@ -42,7 +43,12 @@ pub(super) fn letter(
     if let (Some(data), Value::Object(about)) = (data.as_object_mut(), about) {
         data.extend(about);
     }
-    let payload = EmailPayload { to: to.to_string(), template: Some(template.to_owned()), data, ..Default::default() };
+    let payload = EmailPayload {
+        to: OneOrMany::One(to.to_string()),
+        template: Some(template.to_owned()),
+        data,
+        ..Default::default()
+    };
     let job = NewJob {
         tenant: MAIL_TENANT.to_owned(),
         queue: settings.queue.clone(),

@@ -7,6 +7,7 @@ pub mod backfill;
 pub mod batch;
 pub mod chunk;
 pub mod dead;
+pub mod email;
 pub mod enqueue;
 pub mod job;
 pub mod limit;

@@ -14,6 +14,7 @@ mod batch;
 mod chunk;
 mod configuration;
 mod doctor;
+mod email;
 mod enqueued;
 mod error;
 mod eta;
@@ -41,6 +42,9 @@ pub use configuration::{
     CheckDocument, ContextDocument, DefinitionDocument, ProblemDocument, SettingDocument, VersionDocument,
 };
 pub use doctor::{DoctorDocument, FindingDocument, ReconcileDocument};
+pub use email::{
+    EmailDocument, ReturnedDocument, ReturnedKind, ReturnedRecipientDocument, WouldResendDocument, without_contents,
+};
 pub use enqueued::{
     EndedJobsDocument, EnqueuedManyDocument, EnqueuedOneDocument, WouldEnqueueDocument, WouldEnqueueManyDocument,
 };
@@ -53,10 +57,10 @@ pub use gristmill_store::accounts::{
 };
 pub use gristmill_store::{
     AttemptView as AttemptDocument, BackfillView as BackfillDocument, BatchDocument, CallbackDocument, CountsDocument,
-    Enqueued as EnqueuedDocument, FailureDocument, LimitView as LimitDocument, MigrationStatus as MigrationsDocument,
-    News, OperationView as OperationDocument, PauseView as PauseDocument, PoisonView as PoisonDocument,
-    QuarantineView as QuarantineItemDocument, TableSize as TableSizeDocument, TickView as TickDocument,
-    WorkerView as WorkerDocument,
+    EmailView as EmailRowDocument, Enqueued as EnqueuedDocument, FailureDocument, LimitView as LimitDocument,
+    MigrationStatus as MigrationsDocument, News, OperationView as OperationDocument, PauseView as PauseDocument,
+    PoisonView as PoisonDocument, QuarantineView as QuarantineItemDocument, SuppressionView as SuppressionDocument,
+    TableSize as TableSizeDocument, TickView as TickDocument, WorkerView as WorkerDocument,
 };
 pub(crate) use history::series;
 pub use history::{

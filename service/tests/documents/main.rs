@@ -5,6 +5,7 @@
 mod accounts;
 mod audit;
 mod batches;
+mod emails;
 mod history;
 mod jobs;
 mod operating;
@@ -16,7 +17,7 @@ use std::collections::BTreeMap;
 
 use gristmill_core::Instant;
 use gristmill_service::documents::{
-    AuditEntryDocument, AuditVerifiedDocument, BatchWithResult, CallbackDocument, EnqueuedManyDocument,
+    AuditEntryDocument, AuditVerifiedDocument, BatchWithResult, CallbackDocument, EmailDocument, EnqueuedManyDocument,
     EnqueuedOneDocument, ErrorDocument, HistoryDocument, JobDocument, JobOnlyDocument, ReportDocument,
 };
 use serde::Serialize;
@@ -48,6 +49,7 @@ fn samples() -> Vec<Sample> {
         accounts::samples(),
         audit::samples(),
         batches::samples(),
+        emails::samples(),
         history::samples(),
         jobs::samples(),
         operating::samples(),
@@ -119,6 +121,7 @@ fn clients_read_what_was_written() {
     read_back::<AuditVerifiedDocument>("AuditVerifiedDocument");
     read_back::<BatchWithResult>("BatchWithResult");
     read_back::<CallbackDocument>("CallbackDocument");
+    read_back::<EmailDocument>("EmailDocument");
     read_back::<HistoryDocument>("HistoryDocument");
     read_back::<JobDocument>("JobDocument");
     read_back::<JobOnlyDocument>("JobOnlyDocument");

@@ -11,6 +11,7 @@ use gristmill_core::duration::Span;
 use gristmill_core::id::{BatchId, DEFAULT_TENANT, JobId, UserId};
 use gristmill_core::job::{JobState, NewJob, RunAt};
 use gristmill_core::job_edit::JobEdit;
+use gristmill_core::letter::SuppressionReason;
 use gristmill_core::operation::OperationVerb;
 use gristmill_core::query::{List, parse};
 use gristmill_core::schedule::ScheduleSpec;
@@ -21,7 +22,7 @@ use gristmill_service::{Actor, Order};
 use gristmill_store::testing::{chunk_done, dead, job, sealed};
 use gristmill_store::{
     AuditFilter, Completion, FireTick, Firing, LimitSpec, NewBackfill, NewEvent, NewPoison, PoisonSource,
-    QuarantineWhich, Restart, TickCause, TickOutcome,
+    QuarantineWhich, Restart, Suppression, TickCause, TickOutcome,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -78,12 +79,33 @@ async fn every_action_leaves_one_row_with_what_it_did() {
         schedules(&env).await;
         the_system(&env).await;
         operations(&env).await;
+        addresses(&env).await;
         let mut seen: BTreeSet<String> = env.entries().await.into_iter().map(|found| found.entry.action).collect();
         seen.extend(people::every_verb(&env).await);
         for action in Action::ALL.into_iter().filter(|action| !NO_VERBS.contains(action)) {
             assert!(seen.contains(action.as_str()), "no verb left `{action}` on {}", env.home.url());
         }
     }
+}
+
+async fn addresses(env: &TestEnv) {
+    let service = &env.service;
+    let entry = Suppression {
+        tenant: DEFAULT_TENANT.to_owned(),
+        address_hash: [7; 32],
+        stream: String::new(),
+        reason: SuppressionReason::Manual,
+        note: Some("by phone".to_owned()),
+        keep: None,
+    };
+    let row = env.leaves(Action::AddressSuppress, async {
+        service.suppress(&order(), &[entry]).await.expect("put on the list");
+    });
+    assert_eq!(row.await.entry.target, "07".repeat(32));
+    env.leaves(Action::AddressRelease, async {
+        service.unsuppress(&order(), &[7; 32], "").await.expect("taken off");
+    })
+    .await;
 }
 
 async fn queues_jobs_and_dead_letters(env: &TestEnv) {

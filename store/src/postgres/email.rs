@@ -1,21 +1,85 @@
-//! Delivery records of emails.
+//! Delivery records of emails, and the list of addresses to which nothing is sent.
 
 use async_trait::async_trait;
 use gristmill_core::job::Fence;
+use gristmill_core::letter::UnknownPolicy;
 
 use super::PostgresStore;
-use super::connect::transact;
+use super::connect::{look, transact};
 use crate::error::Result;
 use crate::sql::email;
-use crate::{EmailKey, EmailRecord, EmailState, Emails, NewEmail};
+use crate::{
+    EmailAttempt, EmailFilter, EmailKey, EmailRecord, EmailReport, EmailSaid, EmailView, Emails, NewEmail, Page,
+    RecipientMove, Reported, Suppression, SuppressionView,
+};
 
 #[async_trait]
 impl Emails for PostgresStore {
-    async fn email(&self, email: &NewEmail) -> Result<EmailRecord> {
-        transact!(self, email::record, email).await
+    async fn email(&self, key: &EmailKey) -> Result<Option<EmailRecord>> {
+        look!(self, email::record, key)
     }
 
-    async fn email_move(&self, key: &EmailKey, fence: &Fence, to: EmailState, note: Option<&str>) -> Result<bool> {
-        transact!(self, email::advance, (key, fence, to, note)).await
+    async fn email_begin(
+        &self,
+        key: &EmailKey,
+        fence: &Fence,
+        new: Option<&NewEmail>,
+        policy: UnknownPolicy,
+    ) -> Result<Option<EmailRecord>> {
+        transact!(self, email::begin, (key, fence, new, policy)).await
+    }
+
+    async fn email_move(
+        &self,
+        key: &EmailKey,
+        fence: &Fence,
+        moves: &[RecipientMove],
+        said: Option<&EmailSaid>,
+    ) -> Result<Option<Vec<u32>>> {
+        transact!(self, email::advance, (key, fence, moves, said)).await
+    }
+
+    async fn email_account(&self, limit: u32) -> Result<u64> {
+        transact!(self, email::account, limit).await
+    }
+
+    async fn email_content(&self, key: &EmailKey) -> Result<Option<Vec<u8>>> {
+        look!(self, email::content, key)
+    }
+
+    async fn email_attempts(&self, key: &EmailKey) -> Result<Vec<EmailAttempt>> {
+        look!(self, email::attempts, key)
+    }
+
+    async fn email_view(&self, key: &EmailKey) -> Result<Option<EmailView>> {
+        look!(self, email::one, key)
+    }
+
+    async fn emails(&self, filter: &EmailFilter, page: &Page) -> Result<Vec<EmailView>> {
+        look!(self, email::list, &(filter, page))
+    }
+
+    async fn email_of_envelope(&self, envelope_id: &str) -> Result<Option<EmailKey>> {
+        look!(self, email::of_envelope, envelope_id)
+    }
+
+    async fn email_report(&self, report: &EmailReport) -> Result<Reported> {
+        transact!(self, email::report, report).await
+    }
+
+    async fn suppress(&self, entries: &[Suppression]) -> Result<u64> {
+        transact!(self, email::suppress, entries).await
+    }
+
+    async fn unsuppress(&self, tenant: &str, address_hash: &[u8; 32], stream: &str) -> Result<bool> {
+        transact!(self, email::unsuppress, (tenant, address_hash, stream)).await
+    }
+
+    async fn suppressions_of(&self, tenant: &str, address_hash: &[u8; 32]) -> Result<Vec<SuppressionView>> {
+        look!(self, email::suppressions_of, &(tenant, address_hash))
+    }
+
+    async fn suppressions(&self, tenant: &str, page: &Page) -> Result<Vec<SuppressionView>> {
+        look!(self, email::suppressions, &(tenant, page))
     }
 }

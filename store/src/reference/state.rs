@@ -14,6 +14,7 @@ use gristmill_core::definition::BatchDefinition;
 use gristmill_core::history::{HistoryStep, Throughput};
 use gristmill_core::id::{BatchId, JobId, OperationId, WorkerId};
 use gristmill_core::job::{JobState, Priority};
+use gristmill_core::letter::SuppressionReason;
 use gristmill_core::limit::{Buckets, LimitSpec, QueueSpec, Turns};
 use gristmill_core::retry::RetryPolicy;
 use gristmill_core::unique::Unique;
@@ -24,8 +25,8 @@ use super::operation::{KeptJob, Operation};
 use super::schedules::{Backfill, Tick};
 use crate::error::Result;
 use crate::{
-    AttemptView, EmailRecord, KeptAnswer, LimitOrigin, NewWorker, PauseView, PoisonMessage, PruneNoun, PrunedView,
-    Purpose, QuarantineView, RequestKey, ScheduleView, StoredResult,
+    AttemptView, EmailAttempt, EmailRecord, EmailView, KeptAnswer, LimitOrigin, NewWorker, PauseView, PoisonMessage,
+    PruneNoun, PrunedView, Purpose, QuarantineView, RequestKey, ScheduleView, StoredResult,
 };
 
 /// A name that belongs to a tenant: of a queue, or a key.
@@ -41,6 +42,8 @@ pub(super) struct State {
     pub(super) outbox: BTreeMap<i64, Arc<OutboxRow>>,
     pub(super) workers: BTreeMap<WorkerId, Arc<Worker>>,
     pub(super) emails: BTreeMap<Named, Arc<Email>>,
+    /// By tenant, hash of the address, and stream.
+    pub(super) suppressions: BTreeMap<(String, [u8; 32], String), Listed>,
     pub(super) leaders: BTreeMap<String, Leader>,
     pub(super) schedules: BTreeMap<Named, ScheduleView>,
     pub(super) ticks: BTreeMap<(String, String, Instant), Tick>,
@@ -109,6 +112,7 @@ impl State {
             outbox: BTreeMap::new(),
             workers: BTreeMap::new(),
             emails: BTreeMap::new(),
+            suppressions: BTreeMap::new(),
             leaders: BTreeMap::new(),
             schedules: BTreeMap::new(),
             ticks: BTreeMap::new(),
@@ -356,13 +360,32 @@ pub(super) enum WorkerState {
     Stopped,
 }
 
-/// How far the delivery of an email is.
+/// An email, and how far it is for each of its recipients.
 #[derive(Debug, Clone)]
 pub(super) struct Email {
     pub(super) job: JobId,
     pub(super) record: EmailRecord,
-    pub(super) note: Option<String>,
+    pub(super) view: EmailView,
+    /// The hashes of the recipients' addresses, in their order.
+    pub(super) hashes: Vec<[u8; 32]>,
+    pub(super) content: Option<Arc<[u8]>>,
+    pub(super) attempts: BTreeMap<u32, EmailAttempt>,
     pub(super) moved_at: Instant,
+}
+
+/// An address to which nothing is sent.
+#[derive(Debug, Clone)]
+pub(super) struct Listed {
+    pub(super) reason: SuppressionReason,
+    pub(super) note: Option<String>,
+    pub(super) created_at: Instant,
+    pub(super) until: Option<Instant>,
+}
+
+impl Listed {
+    pub(super) fn stands(&self, now: Instant) -> bool {
+        self.until.is_none_or(|until| until > now)
+    }
 }
 
 /// A batch that was discarded.

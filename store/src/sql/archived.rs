@@ -157,6 +157,12 @@ const EMAIL: &[Column] = &[
     ("note", Text),
     ("created_at", Time),
     ("moved_at", Time),
+    ("batch_id", Id),
+    ("stream", Text),
+    ("sender", Text),
+    ("subject", Text),
+    ("template", Text),
+    ("size", Number),
 ];
 
 const POISON: &[Column] = &[

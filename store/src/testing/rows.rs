@@ -110,7 +110,7 @@ impl TestStore {
 
     /// Deletes everything in it.
     pub async fn empty(&self) {
-        const TABLES: [&str; 22] = [
+        const TABLES: [&str; 23] = [
             "job",
             "batch",
             "operation",
@@ -119,6 +119,7 @@ impl TestStore {
             "queue",
             "worker",
             "email",
+            "suppression",
             "leader",
             "quarantine",
             "discarded",

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use gristmill_core::job::{ClaimedJob, NewJob};
+use gristmill_core::letter::{RecipientRole, RecipientState, SuppressionReason, TRANSACTIONAL, UnknownPolicy};
 use gristmill_store::testing;
 use gristmill_store::{
-    BatchProgress, Claim, Completion, Dispatch, Dispatched, EmailKey, EmailState, LostJobs, NewChunk, NewEmail,
-    NewWorker, Page, Result, StoreError,
+    BatchProgress, Claim, Completion, Dispatch, Dispatched, EmailKey, EmailReport, LostJobs, NewChunk, NewEmail,
+    NewRecipient, NewWorker, Page, RecipientMove, ReportSuppression, Result, StoreError,
 };
 
 use crate::look::told_payload;
@@ -350,6 +351,41 @@ impl Told<'_> {
         }
     }
 
+    async fn begin_email(&self, claimed: Option<&Claimed>, key: usize) -> Result<String> {
+        let Some(claimed) = claimed else { return Ok(String::new()) };
+        let fence = self.side.fence(claimed);
+        let (new, key) = (new_email(fence.job, key), email_key(key));
+        let begun = self.side.store.email_begin(&key, &fence, Some(&new), UnknownPolicy::Resend).await?;
+        let Some(record) = begun else { return Ok("lost".to_owned()) };
+        let states: Vec<&str> = record.recipients.iter().map(|one| one.state.as_str()).collect();
+        let twice = record.recipients.iter().any(|one| one.may_be_twice);
+        Ok(format!("{:?} {} {states:?} {twice} {}", record.state, record.message_id, record.frozen))
+    }
+
+    async fn move_email(&self, claimed: Option<&Claimed>, key: usize, to: usize) -> Result<String> {
+        let Some(claimed) = claimed else { return Ok(String::new()) };
+        let store = &self.side.store;
+        let suppress = (to % 2 == 0).then_some(Duration::from_secs(60));
+        let reported = [RecipientState::Delivered, RecipientState::Bounced, RecipientState::Complained][to % 3];
+        let to = RecipientState::ALL[to % RecipientState::ALL.len()];
+        let moves = [0, 1].map(|place| RecipientMove { suppress, ..RecipientMove::to(place, to) });
+        let moved = store.email_move(&email_key(key), &self.side.fence(claimed), &moves, None).await?;
+        let report = EmailReport {
+            key: email_key(key),
+            address_hash: Some([1; 32]),
+            to: reported,
+            code: None,
+            status: None,
+            rule: "report".to_owned(),
+            note: None,
+            suppress: Some(ReportSuppression { reason: SuppressionReason::Complaint, keep: suppress }),
+        };
+        let reported_as = store.email_report(&report).await?;
+        let entries = store.suppressions(TENANTS[0], &Page { after: None, limit: 10 }).await?;
+        let accounted = store.email_account(1).await?;
+        Ok(format!("moved {moved:?}, {reported_as}, {} on the list, {accounted} accounted for", entries.len()))
+    }
+
     async fn look_after(&mut self, pair: &Pair<'_>, operation: &Operation) -> Result<String> {
         let store = &self.side.store;
         match operation {
@@ -391,19 +427,8 @@ impl Told<'_> {
                 let report = store.reconcile(*dry).await?;
                 Ok(format!("{} {:?} {}", report.batches, report.findings, self.dispatched(&report.dispatched).await))
             }
-            Operation::Email { job, key } => {
-                let job = self.side.id(&pair.job(*job));
-                let email = NewEmail { key: email_key(*key), job, message_id: format!("<{key}@here>") };
-                let record = store.email(&email).await?;
-                Ok(format!("{:?} {}", record.state, record.message_id))
-            }
-            Operation::EmailMove { key, claimed, to } => {
-                let Some(claimed) = pair.attempt(*claimed) else { return Ok(String::new()) };
-                let states = [EmailState::Pending, EmailState::Sending, EmailState::Sent, EmailState::Uncertain];
-                let to = states.get(*to).copied().unwrap_or(EmailState::Failed);
-                let moved = store.email_move(&email_key(*key), &self.side.fence(claimed), to, Some("why")).await?;
-                Ok(format!("moved {moved}"))
-            }
+            Operation::Email { job, key } => self.begin_email(pair.attempt(*job), *key).await,
+            Operation::EmailMove { key, claimed, to } => self.move_email(pair.attempt(*claimed), *key, *to).await,
             other => unreachable!("{other:?} is no duty"),
         }
     }
@@ -451,6 +476,26 @@ fn told_progress(progress: &[BatchProgress]) -> String {
         .collect();
     told.sort();
     format!("{told:?}")
+}
+
+/// Two recipients; one of the two messages cannot be made.
+fn new_email(job: gristmill_core::id::JobId, key: usize) -> NewEmail {
+    let recipient = |number: u8| NewRecipient {
+        role: RecipientRole::To,
+        address: format!("a{number}@example.org"),
+        address_hash: [number; 32],
+    };
+    NewEmail {
+        job,
+        batch: None,
+        stream: TRANSACTIONAL.to_owned(),
+        message_id: format!("<{key}@here>"),
+        sender: "mill@example.com".to_owned(),
+        subject: "Hello".to_owned(),
+        template: None,
+        content: if key == 1 { Err("no text".to_owned()) } else { Ok(b"Subject: Hello\r\n\r\n".to_vec()) },
+        recipients: vec![recipient(1), recipient(2)],
+    }
 }
 
 fn email_key(key: usize) -> EmailKey {

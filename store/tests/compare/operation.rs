@@ -429,10 +429,10 @@ fn looking_after(random: &mut Random) -> Operation {
         14 => Operation::OutboxTake { share: if random.one_in(2) { 1 } else { 1_000 }, limit: 1_000 },
         15 => Operation::OutboxDone,
         16..=17 => Operation::Redispatch { queue: pick(random, QUEUES), limit },
-        18 => Operation::Email { job, key: pick(random, 2) },
+        18 => Operation::Email { job: pick(random, 100), key: pick(random, 2) },
         _ if random.one_in(2) => Operation::Lead { worker: pick(random, WORKERS) },
         _ if random.one_in(2) => {
-            Operation::EmailMove { key: pick(random, 2), claimed: pick(random, 100), to: pick(random, 5) }
+            Operation::EmailMove { key: pick(random, 2), claimed: pick(random, 100), to: pick(random, 13) }
         }
         _ => Operation::Reconcile { dry: random.one_in(2) },
     }

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use gristmill_core::job::{JobState, NewJob};
+use gristmill_core::letter::UnknownPolicy;
 use gristmill_core::unique::{Hold, OnConflict, Unique};
 use gristmill_store::testing::{self, TestStore, claim_as};
 use gristmill_store::{
-    Claim, EmailKey, ExpiryLook, NewEmail, NewEvent, NewPoison, Pause, PoisonSource, Prune, PruneNoun, StoreError,
-    TickFilter,
+    Claim, EmailKey, ExpiryLook, NewEvent, NewPoison, Pause, PoisonSource, Prune, PruneNoun, StoreError, TickFilter,
 };
 use serde_json::{Value, json};
 
+use crate::callbacks::new_email;
 use crate::retaining::{dead, done, ended, enqueue, expired, keyed, prune, whole};
 use crate::{LONG, TENANT, assert_reconciled, claim, claim_one, complete, enter, job, state};
 
@@ -112,13 +113,14 @@ async fn a_tick_goes_after_its_run(store: TestStore) {
 
 async fn an_email_goes_after_its_job(store: TestStore) {
     let asked = testing::job();
-    let email = NewEmail {
-        key: EmailKey { tenant: TENANT.to_owned(), key: asked.id.to_string() },
-        job: asked.id,
-        message_id: "<1@here>".to_owned(),
-    };
-    let first = store.email(&email).await.expect("made");
-    done(&store, asked).await;
+    let key = EmailKey { tenant: TENANT.to_owned(), key: asked.id.to_string() };
+    store.enqueue(std::slice::from_ref(&asked)).await.expect("enqueued");
+    let worker = enter(&store).await;
+    let claimed = claim_one(&store, worker).await;
+    let new = new_email(asked.id, &["ada@example.org"]);
+    let begun = store.email_begin(&key, &claimed.fence, Some(&new), UnknownPolicy::Hold).await.expect("begun");
+    let first = begun.expect("its own");
+    complete(&store, &[testing::done(&claimed)]).await;
     assert_eq!(expired(&store, PruneNoun::Emails).await, [], "its job is there, and may be redriven");
     let jobs = expired(&store, PruneNoun::Jobs).await;
     prune(&store, PruneNoun::Jobs, &jobs).await;

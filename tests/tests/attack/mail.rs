@@ -3,7 +3,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use gristmill_jobs::mail::message::{Draft, compose, mailbox};
+use gristmill_mail::compose::{Draft, compose, mailbox};
 
 use crate::texts::hostile;
 
@@ -44,10 +44,16 @@ fn whatever_a_mail_says_it_is_one_message_with_our_headers() {
         let (subject, text) = (hostile(random), hostile(random));
         let draft = Draft {
             from: &from,
-            to: &to,
+            reply_to: &[],
+            to: std::slice::from_ref(&to),
+            cc: &[],
+            bcc: &[],
             subject: &subject,
-            text: &text,
+            text: Some(&text),
             html: None,
+            headers: &[],
+            attachments: &[],
+            unsubscribe: None,
             message_id: "<a@b.example>",
             date,
         };
@@ -75,8 +81,8 @@ fn whatever_a_mail_says_it_is_one_message_with_our_headers() {
         if !names.iter().all(|name| ours.contains(name)) || names.iter().filter(|name| **name == "To").count() != 1 {
             return Err(format!("{names:?}"));
         }
-        if composed.envelope.to().len() != 1 || !head.contains("ada@example.org") {
-            return Err(format!("it goes to {:?}", composed.envelope.to()));
+        if composed.recipients.len() != 1 || !head.contains("ada@example.org") {
+            return Err(format!("it goes to {:?}", composed.recipients));
         }
         // A bare line end becomes a whole one; everything else arrives.
         let whole = |text: &str| text.replace("\r\n", "\n").replace('\n', "\r\n");

@@ -18,6 +18,7 @@ use gristmill_core::history::HistoryStep;
 use gristmill_core::id::{BatchId, JobId, KeyId, LinkId, OperationId, SessionId, TokenId, UserId, WorkerId};
 use gristmill_core::job::{ClaimedJob, Fence, NewJob};
 use gristmill_core::job_edit::JobEdit;
+use gristmill_core::letter::UnknownPolicy;
 use gristmill_store::accounts::*;
 use gristmill_store::*;
 use gristmill_testkit::Random;
@@ -415,8 +416,20 @@ delegate! {
 
 delegate! {
     Emails {}
-    email(email: &NewEmail) -> EmailRecord;
-    email_move(key: &EmailKey, fence: &Fence, to: EmailState, note: Option<&str>) -> bool;
+    email(key: &EmailKey) -> Option<EmailRecord>;
+    email_begin(key: &EmailKey, fence: &Fence, new: Option<&NewEmail>, policy: UnknownPolicy) -> Option<EmailRecord>;
+    email_move(key: &EmailKey, fence: &Fence, moves: &[RecipientMove], said: Option<&EmailSaid>) -> Option<Vec<u32>>;
+    email_account(limit: u32) -> u64;
+    email_content(key: &EmailKey) -> Option<Vec<u8>>;
+    email_attempts(key: &EmailKey) -> Vec<EmailAttempt>;
+    emails(filter: &EmailFilter, page: &Page) -> Vec<EmailView>;
+    email_view(key: &EmailKey) -> Option<EmailView>;
+    email_of_envelope(envelope_id: &str) -> Option<EmailKey>;
+    email_report(report: &EmailReport) -> Reported;
+    suppress(entries: &[Suppression]) -> u64;
+    unsuppress(tenant: &str, address_hash: &[u8; 32], stream: &str) -> bool;
+    suppressions_of(tenant: &str, address_hash: &[u8; 32]) -> Vec<SuppressionView>;
+    suppressions(tenant: &str, page: &Page) -> Vec<SuppressionView>;
 }
 
 delegate! {

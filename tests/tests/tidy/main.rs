@@ -42,10 +42,10 @@ fn may_know(room: &str) -> &'static [&'static str] {
         "dispatcher" => &["core", "store", "broker"],
         // What a program needs that enqueues, and no more.
         "client" => &["core", "store", "broker", "dispatcher"],
-        "service" => &["core", "store", "broker", "dispatcher", "jobs"],
+        "service" => &["core", "mail", "store", "broker", "dispatcher", "jobs"],
         "telemetry" => &["core", "store", "broker", "jobs", "service"],
         "scheduler" | "worker" => &["core", "store", "broker", "jobs", "service"],
-        "dashboard" => &["core", "store", "broker", "jobs", "service", "telemetry"],
+        "dashboard" => &["core", "mail", "store", "broker", "jobs", "service", "telemetry"],
         "gristmill" => &[
             "core",
             "mail",

@@ -1,0 +1,289 @@
+//! Emails: list, show, the message itself, resend; and the list of addresses to which nothing is sent.
+
+use std::fmt;
+use std::str::FromStr;
+
+use axum::body::Body;
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use gristmill_core::access::Permission;
+use gristmill_core::duration::Span;
+use gristmill_core::id::JobId;
+use gristmill_core::letter::{SuppressionReason, stream_fault};
+use gristmill_core::schema::text;
+use gristmill_mail::compose::{address_hash, canonical};
+use gristmill_service::documents::{
+    EmailDocument, EnqueuedOneDocument, ReportDocument, WouldResendDocument, without_contents,
+};
+use gristmill_store::{EmailFilter, EmailKey, EmailState, EmailView, SUPPRESSIONS_MAX, Suppression, SuppressionView};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
+use super::rehearsable::Rehearsable;
+use crate::gate::describe::{Endpoint, Replies, Reply};
+use crate::gate::{
+    Allowed, Answer, ApiError, Caller, Change, Creation, Fields, JsonBody, Made, Object, Outcome, Paging, Parameters,
+    Params, Path, Query, Result, Routes, perm,
+};
+
+/// What goes over the wire.
+const MESSAGE: &str = "message/rfc822";
+
+pub(super) fn routes() -> Routes {
+    Routes::default()
+        .get("/api/v1/emails", "Emails, newest first", list)
+        .get("/api/v1/emails/{email}", "An email with its recipients and what was said at each attempt", show)
+        .get("/api/v1/emails/{email}/raw", "The message as it goes over the wire", raw)
+        .post("/api/v1/emails/{email}/resend", "Send an email once more, as a message of its own", resend)
+        .get("/api/v1/suppressions", "The addresses to which nothing is sent, by their hashes", suppressions)
+        .post("/api/v1/suppressions", "Put addresses on the list of those to which nothing is sent", suppress)
+        .delete("/api/v1/suppressions/{address}", "Take an address, by its hash, off the list", unsuppress)
+}
+
+/// The SHA-256 of an address in its canonical form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AddressHash(pub(crate) [u8; 32]);
+
+impl FromStr for AddressHash {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let bytes: Option<[u8; 32]> = hex::decode(text).ok().and_then(|bytes| bytes.try_into().ok());
+        bytes.map(Self).ok_or_else(|| "it is no hash: 64 hexadecimal digits, the SHA-256 of an address".to_owned())
+    }
+}
+
+impl fmt::Display for AddressHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl PartialSchema for AddressHash {
+    fn schema() -> RefOr<Schema> {
+        text("the SHA-256 of an address in its canonical form, as 64 hexadecimal digits", &"ab".repeat(32))
+    }
+}
+
+impl ToSchema for AddressHash {}
+
+/// Which emails are wanted.
+struct Wanted {
+    state: Option<EmailState>,
+    address: Option<String>,
+    hash: Option<AddressHash>,
+}
+
+impl Parameters for Wanted {
+    fn read(query: &mut Query) -> Self {
+        Self {
+            state: query.one("state", "Only those that are so far"),
+            address: query.one("address", "Only those with this recipient"),
+            hash: query.one("address_sha256", "Only those with this recipient, by the hash of its address"),
+        }
+    }
+}
+
+impl Wanted {
+    fn filter(self, tenant: &str) -> EmailFilter {
+        let hash = self.hash.map(|hash| hash.0).or_else(|| self.address.as_deref().map(address_hash));
+        EmailFilter { tenant: tenant.to_owned(), state: self.state, address_hash: hash }
+    }
+}
+
+async fn list(
+    caller: Allowed<perm::EmailsRead>,
+    Params((wanted, paging)): Params<(Wanted, Paging)>,
+) -> Outcome<Vec<EmailView>> {
+    let found = caller.store().emails(&wanted.filter(caller.tenant()), &paging.0).await?;
+    let next = paging.next(&found, |email| email.key.clone());
+    let shown = found.into_iter().map(|email| shown(&caller, email)).collect();
+    Ok(Answer::page(shown, next))
+}
+
+/// A row of the list as its caller may see it.
+pub(crate) fn shown(caller: &Caller, email: EmailView) -> EmailView {
+    if caller.may(Permission::ContentsRead) { email } else { without_contents(email) }
+}
+
+fn key(caller: &Caller, email: &str) -> EmailKey {
+    EmailKey { tenant: caller.tenant().to_owned(), key: email.to_owned() }
+}
+
+fn missing(email: &str) -> ApiError {
+    ApiError::not_found(format!("there is no email {email}: it is named by the id of its job"))
+}
+
+async fn show(caller: Allowed<perm::EmailsRead>, Path(email): Path<String>) -> Outcome<EmailDocument> {
+    let found = caller.service().email(&key(&caller, &email)).await?.ok_or_else(|| missing(&email))?;
+    Ok(Answer::new(found.shown_to(&caller.principal)))
+}
+
+/// A message.
+#[derive(Debug)]
+struct Message(Vec<u8>);
+
+impl IntoResponse for Message {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::from(self.0));
+        // It is saved, never shown: its HTML is not ours.
+        let headers: [(HeaderName, &'static str); 2] =
+            [(header::CONTENT_TYPE, MESSAGE), (header::CONTENT_DISPOSITION, "attachment; filename=\"message.eml\"")];
+        for (name, value) in headers {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        response
+    }
+}
+
+impl Replies for Result<Message> {
+    fn describe(endpoint: &mut Endpoint) {
+        let schema = text("the message with its headers", "Subject: Hello");
+        endpoint.replies.push(Reply { status: 200, media: MESSAGE, schema });
+    }
+}
+
+async fn raw(caller: Allowed<perm::ContentsRead>, Path(email): Path<String>) -> Result<Message> {
+    let content = caller.store().email_content(&key(&caller, &email)).await?;
+    let missing = || ApiError::not_found(format!("there is no email {email}, or its message is not kept any more"));
+    content.map(Message).ok_or_else(missing)
+}
+
+async fn resend(
+    caller: Allowed<perm::EmailsControl>,
+    Path(job): Path<JobId>,
+    Params(change): Params<Change>,
+) -> Creation<Rehearsable<EnqueuedOneDocument, WouldResendDocument>> {
+    let email = job.to_string();
+    if caller.store().email_view(&key(&caller, &email)).await?.is_none() {
+        return Err(missing(&email));
+    }
+    let enqueued = caller.service().resend_email(&caller.order(&change), job).await?;
+    Ok(match enqueued {
+        None => Made::not_made(Rehearsable::Would(WouldResendDocument { dry_run: true, email })),
+        Some(job) => Made::at(Rehearsable::Done(EnqueuedOneDocument { job }), format!("/api/v1/jobs/{}", job.id)),
+    })
+}
+
+/// Which entries are wanted.
+struct Listed {
+    address: Option<String>,
+    hash: Option<AddressHash>,
+}
+
+impl Parameters for Listed {
+    fn read(query: &mut Query) -> Self {
+        Self {
+            address: query.one("address", "Only the entries of this address"),
+            hash: query.one("address_sha256", "Only the entries of this address, by its hash"),
+        }
+    }
+}
+
+async fn suppressions(
+    caller: Allowed<perm::EmailsRead>,
+    Params((wanted, paging)): Params<(Listed, Paging)>,
+) -> Outcome<Vec<SuppressionView>> {
+    let hash = wanted.hash.map(|hash| hash.0).or_else(|| wanted.address.as_deref().map(address_hash));
+    if let Some(hash) = hash {
+        return Ok(Answer::new(caller.store().suppressions_of(caller.tenant(), &hash).await?));
+    }
+    let found = caller.store().suppressions(caller.tenant(), &paging.0).await?;
+    let next = paging.next(&found, |entry| format!("{}/{}", entry.address_sha256, entry.stream));
+    Ok(Answer::page(found, next))
+}
+
+/// Addresses for the list.
+#[derive(Debug, Clone, PartialEq)]
+struct SuppressBody {
+    hashes: Vec<[u8; 32]>,
+    stream: String,
+    reason: SuppressionReason,
+    note: Option<String>,
+    keep: Option<Span>,
+}
+
+impl Fields for SuppressBody {
+    const NAME: &'static str = "SuppressRequest";
+    const EXAMPLE: &'static str =
+        r#"{"addresses": ["ada@example.org"], "stream": "news", "reason": "manual", "note": "asked by phone"}"#;
+
+    fn read(object: &mut Object) -> Option<Self> {
+        let addresses: Vec<String> = object.optional("addresses", "The addresses").unwrap_or_default();
+        let hashed: Vec<String> = object
+            .optional("address_sha256s", "Or addresses by their hashes, as another list gives them")
+            .unwrap_or_default();
+        let mut hashes = Vec::new();
+        for (place, address) in (1..).zip(&addresses) {
+            match canonical(address) {
+                Some(_) => hashes.push(address_hash(address)),
+                None => object.fault("addresses", format!("number {place} is no address")),
+            }
+        }
+        for (place, hash) in (1..).zip(&hashed) {
+            match hash.parse() {
+                Ok(AddressHash(hash)) => hashes.push(hash),
+                Err(wrong) => object.fault("address_sha256s", format!("number {place}: {wrong}")),
+            }
+        }
+        if addresses.is_empty() && hashed.is_empty() {
+            object.fault("addresses", format!("is empty: give 1 to {SUPPRESSIONS_MAX} addresses"));
+        }
+        if hashes.len() > SUPPRESSIONS_MAX {
+            object.fault(
+                "addresses",
+                format!("has more than {SUPPRESSIONS_MAX} addresses; send them in several requests"),
+            );
+        }
+        let stream: String =
+            object.optional("stream", "The stream that they are off; all unless said").unwrap_or_default();
+        if let Some(wrong) = Some(stream.as_str()).filter(|stream| !stream.is_empty()).and_then(stream_fault) {
+            object.fault("stream", wrong);
+        }
+        let reason =
+            object.optional("reason", "Why: `bounce`, `complaint`, `manual` or `unsubscribe`; `manual` unless said");
+        let note = object.optional("note", "What is said about it");
+        let keep = object.optional("for", "For how long, such as `90d`; for ever unless said");
+        Some(Self { hashes, stream, reason: reason.unwrap_or(SuppressionReason::Manual), note, keep })
+    }
+}
+
+async fn suppress(
+    caller: Allowed<perm::EmailsControl>,
+    Params(change): Params<Change>,
+    JsonBody(body): JsonBody<SuppressBody>,
+) -> Outcome<ReportDocument> {
+    let entry = |address_hash: &[u8; 32]| Suppression {
+        tenant: caller.tenant().to_owned(),
+        address_hash: *address_hash,
+        stream: body.stream.clone(),
+        reason: body.reason,
+        note: body.note.clone(),
+        keep: body.keep.map(|keep| keep.0),
+    };
+    let entries: Vec<Suppression> = body.hashes.iter().map(entry).collect();
+    let report = caller.service().suppress(&caller.order(&change), &entries).await?;
+    Ok(Answer::new(ReportDocument::new(change.dry_run, &report)))
+}
+
+/// Which of an address's entries.
+struct Stream(String);
+
+impl Parameters for Stream {
+    fn read(query: &mut Query) -> Self {
+        Self(query.one("stream", "The entry for this stream; the one for all streams unless said").unwrap_or_default())
+    }
+}
+
+async fn unsuppress(
+    caller: Allowed<perm::EmailsControl>,
+    Path(address): Path<String>,
+    Params((change, stream)): Params<(Change, Stream)>,
+) -> Outcome<ReportDocument> {
+    let AddressHash(hash) = address.parse().map_err(ApiError::not_found)?;
+    let report = caller.service().unsuppress(&caller.order(&change), &hash, &stream.0).await?;
+    if report.affected == 0 {
+        return Err(ApiError::not_found("the address is not on the list for that stream"));
+    }
+    Ok(Answer::new(ReportDocument::new(change.dry_run, &report)))
+}

@@ -1,0 +1,145 @@
+//! Emails and suppressions: through the API, on the pages, and by the link in an email.
+
+use gristmill_core::id::{DEFAULT_TENANT, JobId};
+use gristmill_mail::compose::address_hash;
+use gristmill_mail::signed::{Signed, Unsubscribe};
+use serde_json::{Value, json};
+
+use crate::env::{self, MAIL_SECRET};
+use crate::pages::browser::{look, send};
+use crate::pages::letters::{RAW, email};
+
+#[tokio::test]
+async fn an_email_is_listed_shown_and_fetched() {
+    let env = env::open().await;
+    let id = email(&env).await;
+    let listed = env.get("/api/v1/emails?state=failed").await;
+    assert_eq!(
+        (listed.status, &listed.data()[0]["key"], &listed.data()[0]["recipient_count"]),
+        (200, &json!(id), &json!(2))
+    );
+    assert_eq!(env.get("/api/v1/emails?state=sent").await.data(), &json!([]));
+    assert_eq!(env.get("/api/v1/emails?address=BOB@example.org").await.data()[0]["key"], id);
+    assert_eq!(env.get("/api/v1/emails?address=eve@example.org").await.data(), &json!([]));
+    let shown = env.get(&format!("/api/v1/emails/{id}")).await;
+    let bob = &shown.data()["recipients"][1];
+    assert_eq!((&bob["state"], &bob["code"], &bob["status"]), (&json!("bounced"), &json!(550), &json!("5.1.1")));
+    assert_eq!(shown.data()["attempts"][0]["server"], "mx.example:25");
+    let raw = env.get(&format!("/api/v1/emails/{id}/raw")).await;
+    assert_eq!((raw.status, raw.header("content-type")), (200, Some("message/rfc822")));
+    assert!(raw.header("content-disposition").expect("saved").starts_with("attachment"), "it is never shown");
+    assert_eq!(raw.text.as_bytes(), RAW);
+    for path in ["", "/raw"] {
+        assert_eq!(env.get(&format!("/api/v1/emails/{}{path}", JobId(uuid::Uuid::nil()))).await.status, 404, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_viewer_sees_how_far_an_email_is_and_neither_addresses_nor_contents() {
+    let env = env::with_users().await;
+    let id = email(&env).await;
+    for path in ["/api/v1/emails".to_owned(), format!("/api/v1/emails/{id}"), "/api/v1/suppressions".to_owned()] {
+        let seen = env.get_as("viewer", &path).await;
+        assert_eq!(seen.status, 200, "{path}");
+        assert!(!seen.text.contains('@') || !seen.text.contains("example.org"), "{path}: {}", seen.text);
+        assert!(!seen.text.contains("Hello") && !seen.text.contains("MAIL FROM"), "{path}: {}", seen.text);
+    }
+    assert_eq!(env.get_as("viewer", &format!("/api/v1/emails/{id}/raw")).await.status, 403);
+    let page = look(&env, Some("viewer"), &format!("/email/messages/{id}")).await;
+    assert!(page.text.contains("not shown") && !page.text.contains("example.org"), "{}", page.text);
+}
+
+#[tokio::test]
+async fn an_email_is_sent_once_more_as_a_job_of_its_own() {
+    let env = env::open().await;
+    let id = email(&env).await;
+    let would = env.post(&format!("/api/v1/emails/{id}/resend?dry_run=true"), &Value::Null).await;
+    assert_eq!((would.status, &would.data()["dry_run"]), (200, &json!(true)));
+    let again = env.send("POST", &format!("/api/v1/emails/{id}/resend"), &[], b"").await;
+    assert_eq!(again.status, 201, "{}", again.text);
+    let job = env.get(again.header("location").expect("its place")).await;
+    assert_eq!((&job.data()["kind"], &job.data()["payload"]["to"]), (&json!("email"), &json!("ada@example.org")));
+    let nobody = format!("/api/v1/emails/{}/resend", uuid::Uuid::nil());
+    assert_eq!(env.send("POST", &nobody, &[], b"").await.status, 404);
+}
+
+#[tokio::test]
+async fn addresses_are_put_on_the_list_and_taken_off_with_a_row_in_the_audit() {
+    let env = env::open().await;
+    let body = json!({ "addresses": ["Ada@Example.org", "bob@example.org"], "stream": "news", "note": "by phone", "for": "90d" });
+    let put = env.post("/api/v1/suppressions", &body).await;
+    assert_eq!((put.status, &put.data()["affected"]), (200, &json!(2)));
+    let hash = hex::encode(address_hash("ada@example.org"));
+    let of_ada = env.get("/api/v1/suppressions?address=ada@example.org").await;
+    assert_eq!((&of_ada.data()[0]["address_sha256"], &of_ada.data()[0]["stream"]), (&json!(hash), &json!("news")));
+    assert!(of_ada.data()[0]["until"].is_string());
+    let wrong = json!({ "addresses": ["nobody", "ada@example.org"], "stream": "A b", "reason": "soon", "address_sha256s": ["x"] });
+    let refused = env.post("/api/v1/suppressions", &wrong).await;
+    assert_eq!(refused.status, 422);
+    let mut places = refused.faults();
+    places.sort_unstable();
+    assert_eq!(places, ["/address_sha256s", "/addresses", "/reason", "/stream"], "{}", refused.text);
+    let gone = env.send("DELETE", &format!("/api/v1/suppressions/{hash}?stream=news&reason=back"), &[], b"").await;
+    assert_eq!((gone.status, &gone.data()["affected"]), (200, &json!(1)));
+    let again = env.send("DELETE", &format!("/api/v1/suppressions/{hash}?stream=news"), &[], b"").await;
+    assert_eq!(again.status, 404);
+    let audit = env.get("/api/v1/audit?action=address.release").await;
+    assert_eq!((&audit.data()[0]["target"], &audit.data()[0]["reason"]), (&json!(hash), &json!("back")));
+    assert!(!env.get("/api/v1/audit").await.text.contains("ada@"), "the audit names no person");
+}
+
+#[tokio::test]
+async fn a_recipient_takes_itself_off_by_one_click_and_a_scanner_does_not() {
+    let env = env::with_users().await;
+    let about = Unsubscribe {
+        tenant: DEFAULT_TENANT.to_owned(),
+        stream: "news".to_owned(),
+        address_hash: address_hash("ada@example.org"),
+    };
+    let path = format!("/unsubscribe/{}", Signed::new(MAIL_SECRET).expect("long").unsubscribe_token(&about));
+    let asked = env.get(&path).await;
+    assert_eq!(asked.status, 200);
+    assert!(asked.text.contains("news") && !asked.text.contains("ada@"), "{}", asked.text);
+    let of_ada = async || env.store.suppressions_of(DEFAULT_TENANT, &about.address_hash).await.expect("listed");
+    assert!(of_ada().await.is_empty(), "a GET changes nothing");
+    // As a mail program sends it (RFC 8058, 3.1): no cookie, no login, a form of several parts.
+    let boundary = "multipart/form-data; boundary=x";
+    let one_click = b"--x\r\nContent-Disposition: form-data; name=\"List-Unsubscribe\"\r\n\r\nOne-Click\r\n--x--\r\n";
+    for _ in 0..2 {
+        assert_eq!(env.send("POST", &path, &[("content-type", boundary)], one_click).await.status, 200);
+    }
+    let entries = of_ada().await;
+    assert_eq!((entries.len(), entries[0].stream.as_str(), entries[0].reason.as_str()), (1, "news", "unsubscribe"));
+    let forged = format!("{}x", &path[..path.len() - 1]);
+    for bad in [forged.as_str(), "/unsubscribe/x"] {
+        assert_eq!((env.get(bad).await.status, env.send("POST", bad, &[], b"").await.status), (404, 404), "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn the_pages_show_an_email_and_change_the_list() {
+    let env = env::open().await;
+    let id = email(&env).await;
+    let list = look(&env, None, "/email").await;
+    assert!(list.text.contains("Hello &lt;script&gt;") && list.text.contains("ada@example.org"), "{}", list.text);
+    let page = look(&env, None, &format!("/email/messages/{id}")).await;
+    for said in ["bounced", "550 5.1.1", "no-such-mailbox", "C: MAIL FROM", "Download as .eml"] {
+        assert!(page.text.contains(said), "{said}: {}", page.text);
+    }
+    let wrong = [("addresses", "nobody"), ("why", "manual"), ("for", "soon")];
+    assert_eq!(send(&env, None, "/email/suppressions", &wrong).await.status, 422);
+    let right = [
+        ("addresses", "eve@example.org\nada@example.org"),
+        ("why", "manual"),
+        ("stream", ""),
+        ("note", "phone"),
+        ("for", ""),
+    ];
+    assert_eq!(send(&env, None, "/email/suppressions", &right).await.status, 303);
+    let entries = look(&env, None, "/email/suppressions?address=eve%40example.org").await;
+    assert!(entries.text.contains("manual") && entries.text.contains("phone"), "{}", entries.text);
+    let hash = hex::encode(address_hash("eve@example.org"));
+    let off = [("address_sha256", hash.as_str()), ("stream", "")];
+    assert_eq!(send(&env, None, "/email/suppressions/remove", &off).await.status, 303);
+    assert_eq!(env.get("/api/v1/suppressions?address=eve@example.org").await.data(), &json!([]));
+}

@@ -1,0 +1,89 @@
+//! Emails, the list of addresses to which nothing is sent, and what a report has led to.
+
+use gristmill_core::letter::{RecipientRole, RecipientState, SuppressionReason};
+use gristmill_service::documents::{
+    EmailDocument, EmailRowDocument, ReturnedDocument, ReturnedKind, ReturnedRecipientDocument, SuppressionDocument,
+    WouldResendDocument,
+};
+use gristmill_store::{EmailAttempt, EmailState, RecipientView, Reported};
+
+use super::{Sample, at, id, sample};
+
+fn row() -> EmailRowDocument {
+    EmailRowDocument {
+        key: "00000000-0000-0000-0000-000000000051".to_owned(),
+        job: id(0x51),
+        batch: Some(id(1)),
+        state: EmailState::Failed,
+        stream: "transactional".to_owned(),
+        message_id: "<51@example.com>".to_owned(),
+        sender: Some("mill@example.com".to_owned()),
+        subject: Some("Your report".to_owned()),
+        template: Some("batch-report".to_owned()),
+        size: Some(4_096),
+        sha256: Some("ab".repeat(32)),
+        recipient_count: 1,
+        first_recipient: Some("ada@example.org".to_owned()),
+        created_at: at(0),
+        moved_at: at(5),
+    }
+}
+
+fn recipient() -> RecipientView {
+    RecipientView {
+        position: 0,
+        role: RecipientRole::To,
+        address: "ada@example.org".to_owned(),
+        state: RecipientState::Bounced,
+        attempts: 2,
+        code: Some(550),
+        status: Some("5.1.1".to_owned()),
+        rule: Some("no-such-mailbox".to_owned()),
+        note: Some("550 5.1.1 no such user".to_owned()),
+        may_be_twice: false,
+        moved_at: at(5),
+    }
+}
+
+pub(super) fn samples() -> Vec<Sample> {
+    let attempt = EmailAttempt {
+        attempt: 1,
+        server: "mx.example.org:25".to_owned(),
+        transcript: "C: EHLO mill.example.com".to_owned(),
+        ended_at: at(4),
+    };
+    let blind =
+        RecipientView { address: String::new(), code: None, status: None, rule: None, note: None, ..recipient() };
+    let full = EmailDocument { email: row(), recipients: vec![recipient()], attempts: vec![attempt.clone()] };
+    let bare = EmailRowDocument { batch: None, template: None, size: None, sha256: None, ..row() };
+    let minimal = EmailDocument { email: bare, recipients: Vec::new(), attempts: Vec::new() }.without_contents();
+    let entry = SuppressionDocument {
+        address_sha256: "cd".repeat(32),
+        stream: "news".to_owned(),
+        reason: SuppressionReason::Bounce,
+        note: Some("5.1.1".to_owned()),
+        created_at: at(0),
+        until: Some(at(86_400)),
+    };
+    let lasting = SuppressionDocument { stream: String::new(), note: None, until: None, ..entry.clone() };
+    let told = ReturnedRecipientDocument {
+        said: "failed".to_owned(),
+        status: Some("5.1.1".to_owned()),
+        outcome: Reported::Moved,
+    };
+    let untold = ReturnedRecipientDocument { status: None, outcome: Reported::Unknown, ..told.clone() };
+    let returned =
+        ReturnedDocument { kind: ReturnedKind::Delivery, email: Some(row().key), recipients: vec![told.clone()] };
+    let other = ReturnedDocument { kind: ReturnedKind::Other, email: None, recipients: Vec::new() };
+    let would = WouldResendDocument { dry_run: true, email: row().key };
+    vec![
+        sample("EmailRowDocument", full.email.clone(), minimal.email.clone()),
+        sample("EmailDocument", full, minimal),
+        sample("RecipientView", recipient(), blind),
+        sample("EmailAttempt", attempt.clone(), attempt),
+        sample("WouldResendDocument", would.clone(), would),
+        sample("SuppressionDocument", entry, lasting),
+        sample("ReturnedDocument", returned, other),
+        sample("ReturnedRecipientDocument", told, untold),
+    ]
+}
