@@ -15,7 +15,7 @@ pub use crate::one_or_many::OneOrMany;
 use crate::retry::RetryPolicy;
 use crate::schedule::ScheduleSpec;
 
-/// How many items make a chunk where each may take its time, or where its size is not known.
+/// How many items make a chunk unless their rows are so quick that a chunk is as many as suit the input's size.
 pub const CHUNK_ITEMS_DEFAULT: u64 = 500;
 
 /// The most items that one chunk may have.
@@ -30,8 +30,8 @@ pub struct BatchDefinition {
     pub description: Option<String>,
     /// Where the items come from.
     pub source: SourceSpec,
-    /// How many items make a chunk: 1 to [`CHUNK_ITEMS_MAX`]. Unless said, as many as suit the input's size, or
-    /// [`CHUNK_ITEMS_DEFAULT`] where each is processed.
+    /// How many items make a chunk: 1 to [`CHUNK_ITEMS_MAX`]. Unless said, [`CHUNK_ITEMS_DEFAULT`];
+    /// of rows of separated values that are only set, tested, computed and counted as many as suit the input's size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chunk: Option<u64>,
     /// How many items may be quarantined before the batch halts.
@@ -64,6 +64,9 @@ pub struct BatchDefinition {
     /// What is cleaned up in every text of an item.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sanitize: Option<SanitizeSpec>,
+    /// Texts that stand for null, such as `NA` and `-`, in every field of an item. White space around them does not count.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nulls: Vec<String>,
     /// Which fields become numbers, dates, money, truth values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parse: BTreeMap<String, ParseSpec>,
@@ -311,6 +314,9 @@ pub struct ParseRule {
     /// An empty or missing field becomes null instead of failing.
     #[serde(default)]
     pub optional: bool,
+    /// Texts that stand for null in this field, in place of those of the batch: `[]` for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nulls: Option<Vec<String>>,
     /// The value must be greater.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub above: Option<String>,

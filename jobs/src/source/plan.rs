@@ -21,14 +21,14 @@ pub const CHUNK_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// so a byte limit alone would not bound a file of thousands of columns.
 pub const CHUNK_FIELDS_MAX: u64 = 250_000;
 
-/// Into how many chunks an input is cut unless said otherwise: enough for many workers, and for a progress to be seen.
+/// Into how many chunks an input is cut whose size is to fit: enough for many workers, and for a progress to be seen.
 const FITTING_CHUNKS: u64 = 64;
 
 /// A chunk of less is not worth its transaction and its file.
 const FITTING_BYTES_MIN: u64 = 64 * 1024;
 
 /// A chunk of more only takes more memory.
-const FITTING_BYTES_MAX: u64 = 2 * 1024 * 1024;
+const FITTING_BYTES_MAX: u64 = 1024 * 1024;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
