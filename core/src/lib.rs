@@ -51,6 +51,7 @@ pub mod fingerprint;
 pub mod formula;
 pub mod history;
 pub mod id;
+pub mod in_order;
 pub mod inline;
 pub mod item_patch;
 pub mod job;

@@ -32,12 +32,16 @@ fn is_zero(count: &u64) -> bool {
 
 impl Sketch {
     pub(super) fn add(&mut self, value: f64) {
+        self.add_often(value, 1);
+    }
+
+    pub(super) fn add_often(&mut self, value: f64, times: u64) {
         if value == 0.0 {
-            self.zero += 1;
+            self.zero += times;
         } else if value > 0.0 {
-            *self.positive.entry(bucket(value)).or_default() += 1;
+            *self.positive.entry(bucket(value)).or_default() += times;
         } else {
-            *self.negative.entry(bucket(-value)).or_default() += 1;
+            *self.negative.entry(bucket(-value)).or_default() += times;
         }
     }
 

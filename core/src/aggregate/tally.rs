@@ -12,7 +12,9 @@ use std::collections::BTreeMap;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
+use super::distinct::Distinct;
 use super::exact::Exact;
+use super::median::Median;
 use super::scalar::Scalar;
 use super::sketch::Sketch;
 
@@ -21,6 +23,15 @@ pub const VALUES_MAX: u64 = 100_000;
 
 /// The most bytes of text that those values may have together: 8 MiB.
 pub const VALUES_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// The most different values of one measure of one group that are kept exactly, for `distinct` and `median`.
+pub const CELL_VALUES_MAX: u64 = 4_096;
+
+/// The most bytes of text that those values may have.
+pub(super) const CELL_BYTES_MAX: u64 = 64 * 1024;
+
+/// What such a measure of a group takes at most of the room of all: about what its sketch takes.
+pub(super) const CELL_CHARGE_MAX: u64 = 8 * 1024;
 
 /// The running state of one measure.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,10 +45,14 @@ pub(super) enum Tally {
         sum: Exact,
         count: u64,
     },
-    /// Distinct values and top: how often each value occurred, by its [key](super::key).
+    /// Top, and distinct values in parts of older versions: how often each value occurred, by its [key](super::key).
     Values(Bounded<u64>),
+    Distinct(Distinct),
+    Median(Median),
     Quantiles(Sketch),
     Groups(Bounded<Tally>),
+    /// Several measures of one group, in the order of the definition.
+    Row(Vec<Tally>),
 }
 
 /// What one item contributes to a tally, and to which group's, where there are groups.
@@ -56,6 +71,8 @@ pub(super) enum Share<'a> {
     Number(Decimal),
     Scalar(Scalar<'a>),
     Value(Cow<'a, str>),
+    /// One for each measure of a row.
+    Row(Vec<Share<'a>>),
 }
 
 /// An entry for each value, as long as there are not too many values.
@@ -86,6 +103,10 @@ impl Room {
 
     pub(super) fn plus(self, other: Self) -> Self {
         Self { values: self.values + other.values, bytes: self.bytes + other.bytes }
+    }
+
+    pub(super) fn less(self, other: Self) -> Self {
+        Self { values: self.values.saturating_sub(other.values), bytes: self.bytes.saturating_sub(other.bytes) }
     }
 
     pub(super) fn over(self) -> bool {
@@ -139,6 +160,15 @@ impl Tally {
                 return Ok(room);
             }
             (Self::Values(Bounded::Over), Share::Value(_)) => {}
+            (Self::Distinct(distinct), Share::Value(value)) => return Ok(distinct.add(&value)),
+            (Self::Median(median), Share::Number(number)) => return Ok(median.add(number)),
+            (Self::Row(row), Share::Row(shares)) if row.len() == shares.len() => {
+                let mut room = Room::default();
+                for (tally, share) in row.iter_mut().zip(shares) {
+                    room = room.plus(tally.take(share)?);
+                }
+                return Ok(room);
+            }
             _ => return Err(Unlike),
         }
         Ok(Room::default())
@@ -165,6 +195,25 @@ impl Tally {
                 return one.merge(two, |_| Room::default(), add);
             }
             (Self::Groups(one), Self::Groups(two)) => return one.merge(two, Self::room, Self::merge),
+            (Self::Median(one), Self::Median(two)) => return Ok(one.merge(two)),
+            (Self::Distinct(one), Self::Distinct(two)) => return Ok(one.merge(two)),
+            // Parts of an older version.
+            (Self::Distinct(one), Self::Values(Bounded::Within(two))) => {
+                return Ok(two.keys().fold(Room::default(), |room, key| room.plus(one.add(key))));
+            }
+            (mine @ Self::Distinct(_), Self::Values(Bounded::Over)) => *mine = Self::Values(Bounded::Over),
+            (mine @ Self::Values(_), Self::Distinct(distinct)) => {
+                let (before, values) = (mine.room(), std::mem::replace(mine, Self::Distinct(distinct)));
+                mine.merge(values)?;
+                return Ok(mine.room().less(before));
+            }
+            (Self::Row(one), Self::Row(two)) if one.len() == two.len() => {
+                let mut room = Room::default();
+                for (mine, theirs) in one.iter_mut().zip(two) {
+                    room = room.plus(mine.merge(theirs)?);
+                }
+                return Ok(room);
+            }
             _ => return Err(Unlike),
         }
         Ok(Room::default())
@@ -179,6 +228,9 @@ impl Tally {
             Self::Groups(Bounded::Within(groups)) => {
                 groups.iter().fold(Room::default(), |room, (key, tally)| room.plus(Room::of(key)).plus(tally.room()))
             }
+            Self::Distinct(distinct) => distinct.room(),
+            Self::Median(median) => median.room(),
+            Self::Row(row) => row.iter().fold(Room::default(), |room, tally| room.plus(tally.room())),
             _ => Room::default(),
         }
     }
@@ -231,6 +283,6 @@ fn keep(kept: &mut Option<Scalar<'static>>, scalar: Scalar<'_>, wanted: Ordering
 }
 
 /// The nearest binary number: the sketch is approximate anyway.
-fn approximate(number: &Decimal) -> f64 {
+pub(super) fn approximate(number: &Decimal) -> f64 {
     number.to_string().parse().unwrap_or_default()
 }

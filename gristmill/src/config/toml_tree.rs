@@ -58,7 +58,10 @@ fn table_to_json(
     origins: &mut Origins,
 ) -> Result<Map<String, Value>, ConfigError> {
     let mut map = Map::new();
-    for (key, value) in table {
+    let mut entries: Vec<_> = table.iter().collect();
+    // As they are written: some tables keep their order.
+    entries.sort_by_key(|(key, _)| key.span().start);
+    for (key, value) in entries {
         let path = join(parent, key.get_ref());
         origins.insert(path.clone(), lines.at(key.span().start));
         map.insert(key.get_ref().to_string(), value_to_json(value, &path, lines, origins)?);

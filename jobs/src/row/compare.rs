@@ -224,6 +224,12 @@ fn measures(random: &mut Random) -> Value {
         ("different", json!({ "distinct": "b c" })),
         ("top", json!({ "top": "d", "k": 3 })),
         ("halves", json!({ "quantiles": "a" })),
+        ("middle", json!({ "median": "a" })),
+        (
+            "table",
+            json!({ "group": ["d", "e.f"], "measures": { "n": "count", "s": { "sum": "a" }, "k": { "distinct": "b c" } } }),
+        ),
+        ("one", json!({ "group": "b c", "measures": { "m": { "median": "a" }, "l": { "min": "when" } } })),
     ];
     let chosen = measures.into_iter().filter(|_| random.one_in(4));
     Value::Object(chosen.map(|(name, measure)| (name.to_owned(), measure)).collect())
