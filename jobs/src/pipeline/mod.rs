@@ -11,6 +11,7 @@
 mod check;
 mod gather;
 mod process;
+mod trial;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub(crate) use gather::without;
 pub use gather::{ChunkOutcome, PassedItem};
 pub(crate) use gather::{Gatherer, Gone};
 use process::ItemProcess;
+pub use trial::{Trial, TriedEnd, TriedItem};
 
 use crate::pool::{Cancelled, ItemPool, Panicked, panic_text};
 use crate::process::{ItemIn, ProcessContext, ProcessFailure};

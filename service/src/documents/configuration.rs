@@ -1,5 +1,6 @@
 //! What a program reports about itself and its configuration.
 
+use gristmill_jobs::pipeline::{Trial, TriedEnd, TriedItem};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -28,12 +29,78 @@ pub struct CheckDocument {
 pub struct ProblemDocument {
     /// The key, such as `batch.retail.source.csv`.
     pub key: String,
-    /// Where it was set: a file and its line, a variable, a flag.
+    /// Where it was set: a file with line and column, a variable, a flag.
     pub place: Option<String>,
     /// What is wrong.
     pub message: String,
     /// What would be right.
     pub hint: Option<String>,
+}
+
+/// What a batch would make of the first items of its input.
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct TrialDocument {
+    /// The name of its definition.
+    pub batch: String,
+    /// The items, in the order of the input.
+    pub items: Vec<TriedItemDocument>,
+    /// What the measures come to over those that passed, as in a result.
+    #[schema(value_type = Object)]
+    pub result: Value,
+}
+
+/// What the stages make of one item.
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct TriedItemDocument {
+    /// Its position in the input, counted from 0.
+    pub position: u64,
+    /// The line on which it begins, where the source has lines.
+    pub line: Option<u64>,
+    /// What it was after each stage, `read` first.
+    pub steps: Vec<TriedStepDocument>,
+    /// `ok`, `skipped`, or `quarantined`.
+    pub end: String,
+    /// The stage that skipped or refused it.
+    pub stage: Option<String>,
+    /// Why it would be set aside.
+    pub reason: Option<String>,
+}
+
+/// An item after one stage.
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct TriedStepDocument {
+    /// The stage: `read`, `sanitize`, `nulls`, `parse`, `transform`, `enrich`, `process`, `format`.
+    pub stage: String,
+    /// The item.
+    #[schema(value_type = Object)]
+    pub item: Value,
+}
+
+impl TrialDocument {
+    /// A trial of a batch of this name.
+    pub fn new(batch: &str, trial: &Trial) -> Self {
+        let items = trial.items.iter().map(TriedItemDocument::from).collect();
+        Self { batch: batch.to_owned(), items, result: trial.result.clone() }
+    }
+}
+
+impl From<&TriedItem> for TriedItemDocument {
+    fn from(item: &TriedItem) -> Self {
+        let (end, stage, reason) = match &item.end {
+            TriedEnd::Passed => ("ok", None, None),
+            TriedEnd::Skipped(stage) => ("skipped", Some((*stage).to_owned()), None),
+            TriedEnd::Refused { stage, reason } => ("quarantined", Some(stage.clone()), Some(reason.clone())),
+        };
+        let step = |(stage, item): &(&str, Value)| TriedStepDocument { stage: (*stage).to_owned(), item: item.clone() };
+        Self {
+            position: item.position,
+            line: item.line,
+            steps: item.steps.iter().map(step).collect(),
+            end: end.to_owned(),
+            stage,
+            reason,
+        }
+    }
 }
 
 /// One setting in force.
@@ -43,7 +110,7 @@ pub struct SettingDocument {
     pub key: String,
     /// Its value; secrets are `***`.
     pub value: Value,
-    /// `flag --store`, `env GRISTMILL_STORE_URL`, `config.toml:3`, or `default`.
+    /// `flag --store`, `env GRISTMILL_STORE_URL`, `config.toml:3:1` (line and column), or `default`.
     pub origin: String,
 }
 

@@ -9,7 +9,8 @@ use gristmill_service::documents::{
     CheckDocument, ContextDocument, DeadReportDocument, DefinitionDocument, DoctorDocument, EndedJobsDocument,
     ErrorBody, ErrorDocument, FindingDocument, LimitDocument, MigrationsDocument, PoisonDocument,
     PoisonMessageDocument, ProblemDocument, QueueDocument, ReconcileDocument, RedrivenDocument, ReportDocument,
-    SettingDocument, VersionDocument, WorkerDocument, WouldSetLimitDocument,
+    SettingDocument, TrialDocument, TriedItemDocument, TriedStepDocument, VersionDocument, WorkerDocument,
+    WouldSetLimitDocument,
 };
 use gristmill_store::{
     ControlReport, LimitOrigin, LimitSpec, LimitUse, MigrationView, PoisonMessage, QueueView, ReconcileReport,
@@ -188,6 +189,16 @@ fn itself() -> Vec<Sample> {
     };
     let bare = ProblemDocument { place: None, hint: None, ..problem.clone() };
     let check = |problems: Vec<ProblemDocument>, batches| CheckDocument { ok: problems.is_empty(), batches, problems };
+    let trial = TrialDocument { batch: "retail".to_owned(), items: Vec::new(), result: json!({ "rows": 1 }) };
+    let tried_step = TriedStepDocument { stage: "read".to_owned(), item: json!({ "Quantity": "x" }) };
+    let tried = TriedItemDocument {
+        position: 0,
+        line: Some(2),
+        steps: vec![tried_step.clone()],
+        end: "quarantined".to_owned(),
+        stage: Some("parse".to_owned()),
+        reason: Some("`Quantity` is `x`; a whole number such as 1234 is wanted".to_owned()),
+    };
     let version = VersionDocument { name: "gristmill".to_owned(), version: "0.1.0".to_owned() };
     let (key, origin) = ("worker.slots".to_owned(), "config.toml:3".to_owned());
     let setting = SettingDocument { key, value: json!(8), origin };
@@ -213,6 +224,13 @@ fn itself() -> Vec<Sample> {
             ReconcileDocument::new(true, &found),
             ReconcileDocument::new(false, &ReconcileReport::default()),
         ),
+        sample("TrialDocument", TrialDocument { items: vec![tried.clone()], ..trial.clone() }, trial),
+        sample(
+            "TriedItemDocument",
+            tried.clone(),
+            TriedItemDocument { line: None, stage: None, reason: None, ..tried },
+        ),
+        sample("TriedStepDocument", tried_step.clone(), tried_step),
         sample("CheckDocument", check(vec![problem.clone()], vec!["retail".to_owned()]), check(Vec::new(), Vec::new())),
         sample("ProblemDocument", problem, bare),
         sample("VersionDocument", &version, &version),
