@@ -107,16 +107,13 @@ fn table(item: &TriedItemDocument) -> Vec<String> {
     }
     let header = std::iter::once(String::new()).chain(item.steps.iter().map(|step| step.stage.clone())).collect();
     let rows = fields.into_iter().map(|field| {
-        let mut before: Option<Option<&Value>> = None;
-        let cells = item.steps.iter().map(|step| {
-            let now = step.item.get(field);
-            let shown = match (before, now) {
-                (Some(Some(before)), Some(now)) if before == now => "\u{b7}".to_owned(),
-                (_, Some(now)) => cell(now),
-                (_, None) => String::new(),
-            };
-            before = Some(now);
-            shown
+        let cells = item.steps.iter().enumerate().map(|(place, step)| {
+            let before = place.checked_sub(1).and_then(|before| item.steps[before].item.get(field));
+            match step.item.get(field) {
+                Some(now) if before == Some(now) => "\u{b7}".to_owned(),
+                Some(now) => cell(now),
+                None => String::new(),
+            }
         });
         std::iter::once(one_line(field)).chain(cells).collect()
     });

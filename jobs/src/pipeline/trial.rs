@@ -77,9 +77,9 @@ impl Pipeline {
         let cancel = CancellationToken::new();
         let mut tried = OnTrial::new(records);
         let me = Arc::clone(self);
-        let prepared =
-            map_under_way("transform", &mut tried.travellers, pool, &cancel, move |item| Ok(Some(me.traced(item))));
-        tried.prepared(prepared.await?);
+        let trace = move |item| Ok(Some(me.traced(item)));
+        let prepared = map_under_way("transform", &mut tried.travellers, pool, &cancel, trace).await?;
+        tried.prepared(prepared);
         for number in 0..self.enrich.len() {
             self.enrich(number, &mut tried.travellers, pool, &cancel).await?;
             tried.note("enrich");
@@ -89,9 +89,8 @@ impl Pipeline {
             tried.note("process");
         }
         let me = Arc::clone(self);
-        let written =
-            map_under_way("format", &mut tried.travellers, pool, &cancel, move |item| me.formatted(item).map(Some));
-        let written = written.await?;
+        let format = move |item| me.formatted(item).map(Some);
+        let written = map_under_way("format", &mut tried.travellers, pool, &cancel, format).await?;
         Ok(self.ended(tried, written))
     }
 

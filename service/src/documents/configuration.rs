@@ -37,6 +37,17 @@ pub struct ProblemDocument {
     pub hint: Option<String>,
 }
 
+/// What `init` has written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct InitDocument {
+    /// The folder.
+    pub folder: String,
+    /// The files, relative to it.
+    pub files: Vec<String>,
+    /// What to type next.
+    pub next: String,
+}
+
 /// What a batch would make of the first items of its input.
 #[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct TrialDocument {
@@ -45,7 +56,6 @@ pub struct TrialDocument {
     /// The items, in the order of the input.
     pub items: Vec<TriedItemDocument>,
     /// What the measures come to over those that passed, as in a result.
-    #[schema(value_type = Object)]
     pub result: Value,
 }
 
@@ -72,7 +82,6 @@ pub struct TriedStepDocument {
     /// The stage: `read`, `sanitize`, `nulls`, `parse`, `transform`, `enrich`, `process`, `format`.
     pub stage: String,
     /// The item.
-    #[schema(value_type = Object)]
     pub item: Value,
 }
 

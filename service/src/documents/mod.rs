@@ -38,7 +38,7 @@ pub use audit::{AuditEntryDocument, AuditVerifiedDocument};
 pub use batch::{BatchWithResult, PlannedBatchDocument, PlannedCounts, WouldStartDocument};
 pub use chunk::{ChunkDocument, ChunkResultDocument};
 pub use configuration::{
-    CheckDocument, ContextDocument, DefinitionDocument, ProblemDocument, SettingDocument, TrialDocument,
+    CheckDocument, ContextDocument, DefinitionDocument, InitDocument, ProblemDocument, SettingDocument, TrialDocument,
     TriedItemDocument, TriedStepDocument, VersionDocument,
 };
 pub use doctor::{DoctorDocument, FindingDocument, ReconcileDocument};

@@ -7,7 +7,7 @@ use gristmill_core::duration::Span;
 use gristmill_service::control::dead::RedriveReport;
 use gristmill_service::documents::{
     CheckDocument, ContextDocument, DeadReportDocument, DefinitionDocument, DoctorDocument, EndedJobsDocument,
-    ErrorBody, ErrorDocument, FindingDocument, LimitDocument, MigrationsDocument, PoisonDocument,
+    ErrorBody, ErrorDocument, FindingDocument, InitDocument, LimitDocument, MigrationsDocument, PoisonDocument,
     PoisonMessageDocument, ProblemDocument, QueueDocument, ReconcileDocument, RedrivenDocument, ReportDocument,
     SettingDocument, TrialDocument, TriedItemDocument, TriedStepDocument, VersionDocument, WorkerDocument,
     WouldSetLimitDocument,
@@ -189,6 +189,11 @@ fn itself() -> Vec<Sample> {
     };
     let bare = ProblemDocument { place: None, hint: None, ..problem.clone() };
     let check = |problems: Vec<ProblemDocument>, batches| CheckDocument { ok: problems.is_empty(), batches, problems };
+    let init = InitDocument {
+        folder: ".".to_owned(),
+        files: vec!["config.toml".to_owned()],
+        next: "gristmill check".to_owned(),
+    };
     let trial = TrialDocument { batch: "retail".to_owned(), items: Vec::new(), result: json!({ "rows": 1 }) };
     let tried_step = TriedStepDocument { stage: "read".to_owned(), item: json!({ "Quantity": "x" }) };
     let tried = TriedItemDocument {
@@ -224,6 +229,7 @@ fn itself() -> Vec<Sample> {
             ReconcileDocument::new(true, &found),
             ReconcileDocument::new(false, &ReconcileReport::default()),
         ),
+        sample("InitDocument", init.clone(), init),
         sample("TrialDocument", TrialDocument { items: vec![tried.clone()], ..trial.clone() }, trial),
         sample(
             "TriedItemDocument",
