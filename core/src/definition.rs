@@ -171,12 +171,39 @@ pub struct SourceSpec {
     /// The columns' names, for files without a header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub columns: Option<Vec<String>>,
+    /// How many lines at the beginning of each file, before its header, are no part of the table: 0 by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skip_lines: Option<u64>,
+    /// Whether white space around the names in the header is removed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub trim_header: bool,
+    /// What happens when the header names a column twice: `error` by default, or `rename`: the second `a` becomes `a_2`.
+    #[serde(default, skip_serializing_if = "DuplicateColumns::is_error")]
+    pub duplicate_columns: DuplicateColumns,
     /// What happens to a row with too few or too many fields: `quarantine` by default, or `error`.
     #[serde(default)]
     pub ragged: Ragged,
     /// The longest line or record, in bytes: 1 MiB by default, 16 MiB at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record_bytes_max: Option<u64>,
+}
+
+/// What happens when a header names a column twice.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DuplicateColumns {
+    /// The batch cannot start.
+    #[default]
+    Error,
+    /// The second and all further ones get a number: `a`, `a_2`, `a_3`.
+    Rename,
+}
+
+impl DuplicateColumns {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+    fn is_error(&self) -> bool {
+        *self == Self::Error
+    }
 }
 
 /// How a source is compressed.

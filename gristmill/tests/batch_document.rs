@@ -104,7 +104,7 @@ fn around(heading: &str, key: &str, line: &str, example: bool) -> String {
             let more = match key {
                 "format" => "type = \"date\"\n",
                 "two_digit_year" => "type = \"date\"\nformat = \"%d/%m/%y\"\n",
-                "type" | "optional" | "nulls" => "",
+                "type" => "",
                 _ => "type = \"decimal\"\n",
             };
             format!("{source}[batch.b.parse.f]\n{more}{line}\n")
@@ -147,7 +147,7 @@ fn around(heading: &str, key: &str, line: &str, example: bool) -> String {
         }
         other => format!("{source}[batch.b.{}]\n{line}\n", code(other)),
     };
-    format!("[exec]\nprograms = [\"/bin/cat\"]\n{body}")
+    format!("[exec]\nprograms = [\"/bin/cat\"]\npayload_env = [\"MODE\"]\n{body}")
 }
 
 /// What a line of a measure stands beside.

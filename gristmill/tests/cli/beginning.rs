@@ -36,6 +36,22 @@ fn the_template_of_a_csv_file_runs() {
 }
 
 #[test]
+fn a_check_shows_what_files_look_like_and_which_delimiter_fits() {
+    let place = begun("csv");
+    let looks = &place.json(0, &["check", "--json"])["sources"];
+    assert_eq!(
+        (&looks[0]["batch"], &looks[0]["columns"][1], &looks[0]["better"]),
+        (&json!("sales"), &json!("country"), &json!(null))
+    );
+    assert_eq!(looks[0]["rows"].as_array().map(Vec::len), Some(3));
+    place.write("sales.csv", "day;country;quantity;price\n2026-01-30;Norway;3;2,55\n");
+    let output = place.run(&["check"]);
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && out.contains("sales.csv has"), "{out}");
+    assert!(err.contains("write `delimiter = \";\"`"), "{err}");
+}
+
+#[test]
 fn the_template_of_a_query_runs() {
     let place = begun("sql");
     let found = place.json(0, &["batch", "run", "orders", "--wait", "--json"]);

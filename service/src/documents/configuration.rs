@@ -1,6 +1,7 @@
 //! What a program reports about itself and its configuration.
 
 use gristmill_jobs::pipeline::{Trial, TriedEnd, TriedItem};
+use gristmill_jobs::source::Look;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -22,6 +23,34 @@ pub struct CheckDocument {
     pub batches: Vec<String>,
     /// What is wrong.
     pub problems: Vec<ProblemDocument>,
+    /// What the first files of its batches look like, as far as they are there.
+    pub sources: Vec<LookDocument>,
+}
+
+/// What the first file of a batch looks like.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct LookDocument {
+    /// The name of the definition.
+    pub batch: String,
+    /// The file.
+    pub file: String,
+    /// What separates its fields.
+    pub delimiter: String,
+    /// A delimiter that fits better: the definition should say it.
+    pub better: Option<String>,
+    /// Its columns.
+    pub columns: Vec<String>,
+    /// Its first rows.
+    pub rows: Vec<Vec<String>>,
+}
+
+impl LookDocument {
+    /// A look at a file of a batch of this name.
+    pub fn new(batch: &str, look: Look) -> Self {
+        let Look { file, delimiter, columns, rows, better } = look;
+        let (delimiter, better) = (delimiter.to_string(), better.map(String::from));
+        Self { batch: batch.to_owned(), file, delimiter, better, columns, rows }
+    }
 }
 
 /// One thing that is wrong with the configuration.

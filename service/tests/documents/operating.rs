@@ -7,10 +7,10 @@ use gristmill_core::duration::Span;
 use gristmill_service::control::dead::RedriveReport;
 use gristmill_service::documents::{
     CheckDocument, ContextDocument, DeadReportDocument, DefinitionDocument, DoctorDocument, EndedJobsDocument,
-    ErrorBody, ErrorDocument, FindingDocument, InitDocument, LimitDocument, MigrationsDocument, PoisonDocument,
-    PoisonMessageDocument, ProblemDocument, QueueDocument, ReconcileDocument, RedrivenDocument, ReportDocument,
-    SettingDocument, TrialDocument, TriedItemDocument, TriedStepDocument, VersionDocument, WorkerDocument,
-    WouldSetLimitDocument,
+    ErrorBody, ErrorDocument, FindingDocument, InitDocument, LimitDocument, LookDocument, MigrationsDocument,
+    PoisonDocument, PoisonMessageDocument, ProblemDocument, QueueDocument, ReconcileDocument, RedrivenDocument,
+    ReportDocument, SettingDocument, TrialDocument, TriedItemDocument, TriedStepDocument, VersionDocument,
+    WorkerDocument, WouldSetLimitDocument,
 };
 use gristmill_store::{
     ControlReport, LimitOrigin, LimitSpec, LimitUse, MigrationView, PoisonMessage, QueueView, ReconcileReport,
@@ -188,7 +188,20 @@ fn itself() -> Vec<Sample> {
         hint: Some("write at least 1".to_owned()),
     };
     let bare = ProblemDocument { place: None, hint: None, ..problem.clone() };
-    let check = |problems: Vec<ProblemDocument>, batches| CheckDocument { ok: problems.is_empty(), batches, problems };
+    let look = LookDocument {
+        batch: "retail".to_owned(),
+        file: "invoices.csv".to_owned(),
+        delimiter: ",".to_owned(),
+        better: Some(";".to_owned()),
+        columns: vec!["InvoiceNo".to_owned()],
+        rows: vec![vec!["536365".to_owned()]],
+    };
+    let check = |problems: Vec<ProblemDocument>, batches| CheckDocument {
+        ok: problems.is_empty(),
+        batches,
+        problems,
+        sources: vec![look.clone()],
+    };
     let init = InitDocument {
         folder: ".".to_owned(),
         files: vec!["config.toml".to_owned()],
@@ -229,6 +242,7 @@ fn itself() -> Vec<Sample> {
             ReconcileDocument::new(true, &found),
             ReconcileDocument::new(false, &ReconcileReport::default()),
         ),
+        sample("LookDocument", look.clone(), LookDocument { better: None, ..look.clone() }),
         sample("InitDocument", init.clone(), init),
         sample("TrialDocument", TrialDocument { items: vec![tried.clone()], ..trial.clone() }, trial),
         sample(
