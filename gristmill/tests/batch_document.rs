@@ -100,15 +100,7 @@ fn around(heading: &str, key: &str, line: &str, example: bool) -> String {
             let base = base.map(|(name, value)| unless(&[name], &format!("{name} = \"{value}\"")));
             format!("[batch.b.source.sql]\n{}{line}\n", base.concat())
         }
-        "`parse.FIELD`" => {
-            let more = match key {
-                "format" => "type = \"date\"\n",
-                "two_digit_year" => "type = \"date\"\nformat = \"%d/%m/%y\"\n",
-                "type" => "",
-                _ => "type = \"decimal\"\n",
-            };
-            format!("{source}[batch.b.parse.f]\n{more}{line}\n")
-        }
+        "`parse.FIELD`" => format!("{source}[batch.b.parse.f]\n{}{line}\n", rule(key)),
         "`enrich[]`" => {
             let base = unless(&["file", "sql"], "file = \"lookup.csv\"") + &unless(&["on"], "on = \"id\"");
             format!("{source}[[batch.b.enrich]]\n{base}{line}\n")
@@ -148,6 +140,16 @@ fn around(heading: &str, key: &str, line: &str, example: bool) -> String {
         other => format!("{source}[batch.b.{}]\n{line}\n", code(other)),
     };
     format!("[exec]\nprograms = [\"/bin/cat\"]\npayload_env = [\"MODE\"]\n{body}")
+}
+
+/// What a line of a rule stands beside.
+fn rule(key: &str) -> &'static str {
+    match key {
+        "format" => "type = \"date\"\n",
+        "two_digit_year" => "type = \"date\"\nformat = \"%d/%m/%y\"\n",
+        "type" => "",
+        _ => "type = \"decimal\"\n",
+    }
 }
 
 /// What a line of a measure stands beside.

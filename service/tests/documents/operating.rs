@@ -181,6 +181,55 @@ fn itself() -> Vec<Sample> {
     let doctor = |findings| DoctorDocument::from(Vec::from_iter(findings));
     let found =
         ReconcileReport { batches: 3, findings: vec!["batch 7: chunks 3 of 4".to_owned()], ..Default::default() };
+    let version = VersionDocument { name: "gristmill".to_owned(), version: "0.1.0".to_owned() };
+    let (key, origin) = ("worker.slots".to_owned(), "config.toml:3".to_owned());
+    let setting = SettingDocument { key, value: json!(8), origin };
+    let context = ContextDocument {
+        name: "prod".to_owned(),
+        url: "https://jobs.example.com".to_owned(),
+        token_file: Some("/home/ada/.secrets/jobs".to_owned()),
+        ca_file: Some("/etc/ssl/our-authority.pem".to_owned()),
+        tenant: Some("main".to_owned()),
+        protected: true,
+        in_the_clear: false,
+        used: true,
+    };
+    let definition = DefinitionDocument { name: "retail".to_owned(), definition: json!({ "chunk": 500 }) };
+    let migration = MigrationView { version: 7, name: "limits".to_owned(), applied_at: Some(at(0)) };
+    let missing = MigrationView { version: 8, name: "turns".to_owned(), applied_at: None };
+    let status = MigrationsDocument { migrations: vec![migration, missing], known: 8, applied: 7 };
+    vec![
+        sample("DoctorDocument", doctor(vec![well.clone(), ill.clone()]), doctor(vec![well.clone()])),
+        sample("FindingDocument", ill, well),
+        sample(
+            "ReconcileDocument",
+            ReconcileDocument::new(true, &found),
+            ReconcileDocument::new(false, &ReconcileReport::default()),
+        ),
+        sample("VersionDocument", &version, &version),
+        sample("SettingDocument", &setting, &setting),
+        sample(
+            "ContextDocument",
+            &context,
+            ContextDocument { token_file: None, ca_file: None, tenant: None, ..context.clone() },
+        ),
+        sample("DefinitionDocument", &definition, &definition),
+        sample("MigrationsDocument", status, MigrationsDocument::default()),
+    ]
+}
+
+pub(super) fn samples() -> Vec<Sample> {
+    let mut samples = vec![queues(), workers()];
+    samples.extend(limits());
+    samples.extend(poison());
+    samples.extend(reports());
+    samples.extend(itself());
+    samples.extend(configuration());
+    samples
+}
+
+/// What is said of a configuration, of a first look at an input, and of a first project.
+fn configuration() -> Vec<Sample> {
     let problem = ProblemDocument {
         key: "batch.retail.chunk".to_owned(),
         place: Some("config.toml:7".to_owned()),
@@ -217,31 +266,7 @@ fn itself() -> Vec<Sample> {
         stage: Some("parse".to_owned()),
         reason: Some("`Quantity` is `x`; a whole number such as 1234 is wanted".to_owned()),
     };
-    let version = VersionDocument { name: "gristmill".to_owned(), version: "0.1.0".to_owned() };
-    let (key, origin) = ("worker.slots".to_owned(), "config.toml:3".to_owned());
-    let setting = SettingDocument { key, value: json!(8), origin };
-    let context = ContextDocument {
-        name: "prod".to_owned(),
-        url: "https://jobs.example.com".to_owned(),
-        token_file: Some("/home/ada/.secrets/jobs".to_owned()),
-        ca_file: Some("/etc/ssl/our-authority.pem".to_owned()),
-        tenant: Some("main".to_owned()),
-        protected: true,
-        in_the_clear: false,
-        used: true,
-    };
-    let definition = DefinitionDocument { name: "retail".to_owned(), definition: json!({ "chunk": 500 }) };
-    let migration = MigrationView { version: 7, name: "limits".to_owned(), applied_at: Some(at(0)) };
-    let missing = MigrationView { version: 8, name: "turns".to_owned(), applied_at: None };
-    let status = MigrationsDocument { migrations: vec![migration, missing], known: 8, applied: 7 };
     vec![
-        sample("DoctorDocument", doctor(vec![well.clone(), ill.clone()]), doctor(vec![well.clone()])),
-        sample("FindingDocument", ill, well),
-        sample(
-            "ReconcileDocument",
-            ReconcileDocument::new(true, &found),
-            ReconcileDocument::new(false, &ReconcileReport::default()),
-        ),
         sample("LookDocument", look.clone(), LookDocument { better: None, ..look.clone() }),
         sample("InitDocument", init.clone(), init),
         sample("TrialDocument", TrialDocument { items: vec![tried.clone()], ..trial.clone() }, trial),
@@ -253,23 +278,5 @@ fn itself() -> Vec<Sample> {
         sample("TriedStepDocument", tried_step.clone(), tried_step),
         sample("CheckDocument", check(vec![problem.clone()], vec!["retail".to_owned()]), check(Vec::new(), Vec::new())),
         sample("ProblemDocument", problem, bare),
-        sample("VersionDocument", &version, &version),
-        sample("SettingDocument", &setting, &setting),
-        sample(
-            "ContextDocument",
-            &context,
-            ContextDocument { token_file: None, ca_file: None, tenant: None, ..context.clone() },
-        ),
-        sample("DefinitionDocument", &definition, &definition),
-        sample("MigrationsDocument", status, MigrationsDocument::default()),
     ]
-}
-
-pub(super) fn samples() -> Vec<Sample> {
-    let mut samples = vec![queues(), workers()];
-    samples.extend(limits());
-    samples.extend(poison());
-    samples.extend(reports());
-    samples.extend(itself());
-    samples
 }
