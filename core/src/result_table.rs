@@ -175,7 +175,8 @@ pub fn for_mail(data: &Value) -> Value {
         let nested =
             matches!(&value, Value::Object(groups) if !is_cell(value) && groups.values().any(|group| !is_cell(group)));
         if is_table || nested {
-            let shown = shown(&table(name, value));
+            let table = table(name, value);
+            let shown = shown(&table, if nested { depth(&table) } else { leading_texts(&table) });
             tables.insert(name.clone(), std::mem::replace(value, shown));
         }
     }
@@ -193,9 +194,18 @@ fn is_ranking(rows: &[Value]) -> bool {
     !rows.is_empty() && rows.iter().all(ranked)
 }
 
-/// Each row as a name and a value: texts before the first number are its name.
-fn shown(table: &ResultTable) -> Value {
-    let keys = (0..table.columns.len()).take_while(|place| !table.is_numeric(*place)).count().max(1);
+/// How many columns of groups within groups come first.
+fn depth(table: &ResultTable) -> usize {
+    table.columns.iter().take_while(|name| *name == "group" || name.starts_with("group ")).count()
+}
+
+/// How many columns come before the first one of numbers; of a list of rows nothing says which are its keys.
+fn leading_texts(table: &ResultTable) -> usize {
+    (0..table.columns.len()).take_while(|place| !table.is_numeric(*place)).count().max(1)
+}
+
+/// Each row as a name, of its first columns, and a value.
+fn shown(table: &ResultTable, keys: usize) -> Value {
     let mut shown = Map::new();
     for row in &table.rows {
         let text = |value: &Value| if value.is_null() { "-".to_owned() } else { cell(value).into_owned() };

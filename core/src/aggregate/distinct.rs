@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
 use serde::{Deserialize, Serialize};
 
-use super::tally::{CELL_BYTES_MAX, CELL_CHARGE_MAX, CELL_VALUES_MAX, Room, VALUES_BYTES_MAX, VALUES_MAX};
+use super::room::{CELL_BYTES_MAX, CELL_CHARGE_MAX, CELL_VALUES_MAX, Room, VALUES_BYTES_MAX, VALUES_MAX};
 
 /// Two to this many registers: a standard error of 1.6 percent in four kilobytes.
 const PRECISION: u32 = 12;

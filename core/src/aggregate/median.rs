@@ -9,8 +9,8 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 use super::exact::Exact;
-use super::sketch::Sketch;
-use super::tally::{CELL_CHARGE_MAX, CELL_VALUES_MAX, Room, VALUES_BYTES_MAX, VALUES_MAX, approximate};
+use super::room::{CELL_CHARGE_MAX, CELL_VALUES_MAX, Room, VALUES_BYTES_MAX, VALUES_MAX};
+use super::sketch::{Sketch, approximate};
 
 /// The bytes that a value is charged for.
 const VALUE_BYTES: u64 = 16;

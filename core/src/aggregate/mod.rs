@@ -34,6 +34,7 @@ mod distinct;
 mod exact;
 mod key;
 mod median;
+mod room;
 mod scalar;
 mod sketch;
 mod spec;
@@ -51,14 +52,17 @@ use distinct::Distinct;
 use exact::Exact;
 pub use exact::{decimal, decimal_text};
 use median::Median;
+use room::Room;
+pub use room::{CELL_VALUES_MAX, VALUES_BYTES_MAX, VALUES_MAX};
 use scalar::Scalar;
 pub use spec::{
-    AggregateSpec, AggregateWord, BadAggregate, HavingSpec, KEYS_MAX, MeasureSpec, QUANTILES_DEFAULT, ROWS_MAX,
-    TOP_K_DEFAULT, TOP_K_MAX,
+    AggregateSpec, AggregateWord, BadAggregate, KEYS_MAX, MeasureSpec, QUANTILES_DEFAULT, ROWS_MAX, TOP_K_DEFAULT,
+    TOP_K_MAX,
 };
 use spec::{Measure, Rule};
-use tally::{Bounded, Room, Sample, Share, Tally};
-pub use tally::{CELL_VALUES_MAX, VALUES_BYTES_MAX, VALUES_MAX};
+pub use table::HavingSpec;
+use table::Table;
+use tally::{Bounded, Sample, Share, Tally};
 
 /// One chunk's share of all measures of a batch, by name.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -268,13 +272,28 @@ impl Rule {
         match tally {
             Tally::Groups(Bounded::Within(groups)) => {
                 if let (Some(table), Measure::Row(row)) = (&self.table, &self.measure) {
-                    return table.show(&self.keys, row, groups);
+                    return self.rows(table, row, groups);
                 }
                 let names = key::names(groups.keys()).into_iter().map(Cow::into_owned);
                 Value::Object(names.zip(groups.values().map(|tally| self.measure.show(tally))).collect::<Map<_, _>>())
             }
             tally => self.measure.show(tally),
         }
+    }
+}
+
+impl Rule {
+    /// A table of groups, each with its keys and its measures.
+    fn rows(&self, table: &Table, row: &[(String, Measure)], groups: &BTreeMap<String, Tally>) -> Value {
+        let cells = groups.iter().map(|(composite, tally)| {
+            let measures = row.iter().enumerate().map(|(place, (_, measure))| match tally {
+                Tally::Row(tallies) => tallies.get(place).map_or(Value::Null, |tally| measure.show(tally)),
+                _ => Value::Null,
+            });
+            table::parts(composite).map(key::value).chain(measures).collect()
+        });
+        let columns: Vec<&String> = self.keys.iter().chain(row.iter().map(|(name, _)| name)).collect();
+        table.show(self.keys.len(), &columns, cells.collect())
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 /// The relative error that no quantile exceeds.
@@ -73,6 +74,11 @@ impl Sketch {
             (seen > rank).then_some(value)
         })
     }
+}
+
+/// The nearest binary number: the sketch is approximate anyway.
+pub(super) fn approximate(number: &Decimal) -> f64 {
+    number.to_string().parse().unwrap_or_default()
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the logarithm of a number of 28 digits is small")]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::table::{Order, Table};
+use super::table::{HavingSpec, Order, Table};
 use crate::in_order::InOrder;
 use crate::one_or_many::OneOrMany;
 
@@ -82,24 +82,6 @@ pub struct MeasureSpec {
     /// Which ones, 0 to 1; 0.5, 0.9 and 0.99 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Vec<f64>>,
-}
-
-/// Which values of a measure a row may have.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HavingSpec {
-    /// Greater than this.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub above: Option<Value>,
-    /// At least this.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub at_least: Option<Value>,
-    /// Less than this.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub below: Option<Value>,
-    /// At most this.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub at_most: Option<Value>,
 }
 
 /// How many values `top` shows unless `k` says so.
@@ -233,7 +215,7 @@ impl MeasureSpec {
         }
         let columns: Vec<&str> = keys.iter().chain(row.iter().map(|(name, _)| name)).map(String::as_str).collect();
         let table = Table {
-            having: Table::conditions(self.having.as_ref(), &row)?,
+            having: Table::conditions(self.having.as_ref(), &columns[keys.len()..])?,
             order: self.order(&row, &columns)?,
             limit: self.shown_rows()?,
             nested: self.nested,

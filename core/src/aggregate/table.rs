@@ -5,11 +5,29 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::key;
 use super::scalar::Scalar;
-use super::spec::{HavingSpec, Measure};
-use super::{key, tally::Tally};
+
+/// Which values of a measure a row may have.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HavingSpec {
+    /// Greater than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub above: Option<Value>,
+    /// At least this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_least: Option<Value>,
+    /// Less than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub below: Option<Value>,
+    /// At most this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_most: Option<Value>,
+}
 
 /// How the rows of a table are shown.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,13 +71,15 @@ impl Table {
     /// What makes no sense.
     pub(super) fn conditions(
         having: Option<&BTreeMap<String, HavingSpec>>,
-        row: &[(String, Measure)],
+        measures: &[&str],
     ) -> Result<Vec<Condition>, String> {
         let mut conditions = Vec::new();
         for (name, spec) in having.into_iter().flatten() {
-            let Some(measure) = row.iter().position(|(other, _)| other == name) else {
-                let known: Vec<&str> = row.iter().map(|(name, _)| name.as_str()).collect();
-                return Err(format!("`having` names `{name}`, which is not one of `measures`: {}", known.join(", ")));
+            let Some(measure) = measures.iter().position(|other| other == name) else {
+                return Err(format!(
+                    "`having` names `{name}`, which is not one of `measures`: {}",
+                    measures.join(", ")
+                ));
             };
             let bounds: [(&str, &Option<Value>, &[Ordering]); 4] = [
                 ("above", &spec.above, &[Ordering::Greater]),
@@ -84,26 +104,15 @@ impl Table {
         Ok(conditions)
     }
 
-    /// The rows as people see them. `groups` are the tallies of each group by its key.
-    pub(super) fn show(&self, keys: &[String], row: &[(String, Measure)], groups: &BTreeMap<String, Tally>) -> Value {
-        let mut rows: Vec<Vec<Value>> = groups
-            .iter()
-            .map(|(composite, tally)| {
-                let shown = row.iter().enumerate().map(|(place, (_, measure))| match tally {
-                    Tally::Row(tallies) => tallies.get(place).map_or(Value::Null, |tally| measure.show(tally)),
-                    _ => Value::Null,
-                });
-                parts(composite).map(key::value).chain(shown).collect()
-            })
-            .filter(|cells: &Vec<Value>| self.having.iter().all(|condition| condition.holds(&cells[keys.len()..])))
-            .collect();
-        rows.sort_by_cached_key(|cells| self.sort_key(cells, keys.len()));
+    /// The rows as people see them. Each has its keys and then its measures, under the names of the columns.
+    pub(super) fn show(&self, keys: usize, columns: &[&String], mut rows: Vec<Vec<Value>>) -> Value {
+        rows.retain(|cells| self.having.iter().all(|condition| condition.holds(&cells[keys..])));
+        rows.sort_by_cached_key(|cells| self.sort_key(cells, keys));
         rows.truncate(self.limit.unwrap_or(usize::MAX));
-        let columns: Vec<&String> = keys.iter().chain(row.iter().map(|(name, _)| name)).collect();
         if self.nested {
-            return nested(rows, &columns, keys.len());
+            return nested(rows, columns, keys);
         }
-        rows.into_iter().map(|cells| object(&columns, cells)).collect()
+        rows.into_iter().map(|cells| object(columns, cells)).collect()
     }
 
     /// By the columns that are named, then by the keys, so that no two rows are equal.
@@ -199,7 +208,7 @@ pub(super) fn add_part(composite: &mut String, key: &str) {
 }
 
 /// The keys of a group.
-fn parts(composite: &str) -> impl Iterator<Item = &str> {
+pub(super) fn parts(composite: &str) -> impl Iterator<Item = &str> {
     let mut rest = composite;
     std::iter::from_fn(move || {
         let (length, after) = rest.split_once(':')?;

@@ -15,23 +15,9 @@ use serde::{Deserialize, Serialize};
 use super::distinct::Distinct;
 use super::exact::Exact;
 use super::median::Median;
+use super::room::Room;
 use super::scalar::Scalar;
-use super::sketch::Sketch;
-
-/// The most distinct values that one measure keeps, counting groups and their contents together.
-pub const VALUES_MAX: u64 = 100_000;
-
-/// The most bytes of text that those values may have together: 8 MiB.
-pub const VALUES_BYTES_MAX: u64 = 8 * 1024 * 1024;
-
-/// The most different values of one measure of one group that are kept exactly, for `distinct` and `median`.
-pub const CELL_VALUES_MAX: u64 = 4_096;
-
-/// The most bytes of text that those values may have.
-pub(super) const CELL_BYTES_MAX: u64 = 64 * 1024;
-
-/// What such a measure of a group takes at most of the room of all: about what its sketch takes.
-pub(super) const CELL_CHARGE_MAX: u64 = 8 * 1024;
+use super::sketch::{Sketch, approximate};
 
 /// The running state of one measure.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -86,31 +72,6 @@ pub(super) enum Bounded<T> {
 impl<T> Default for Bounded<T> {
     fn default() -> Self {
         Self::Within(BTreeMap::new())
-    }
-}
-
-/// How much room the values take. Only ever grows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Room {
-    pub(super) values: u64,
-    pub(super) bytes: u64,
-}
-
-impl Room {
-    fn of(key: &str) -> Self {
-        Self { values: 1, bytes: key.len() as u64 }
-    }
-
-    pub(super) fn plus(self, other: Self) -> Self {
-        Self { values: self.values + other.values, bytes: self.bytes + other.bytes }
-    }
-
-    pub(super) fn less(self, other: Self) -> Self {
-        Self { values: self.values.saturating_sub(other.values), bytes: self.bytes.saturating_sub(other.bytes) }
-    }
-
-    pub(super) fn over(self) -> bool {
-        self.values > VALUES_MAX || self.bytes > VALUES_BYTES_MAX
     }
 }
 
@@ -280,9 +241,4 @@ fn keep(kept: &mut Option<Scalar<'static>>, scalar: Scalar<'_>, wanted: Ordering
     if kept.as_ref().is_none_or(|known| scalar.cmp(known) == wanted) {
         *kept = Some(scalar.into_owned());
     }
-}
-
-/// The nearest binary number: the sketch is approximate anyway.
-pub(super) fn approximate(number: &Decimal) -> f64 {
-    number.to_string().parse().unwrap_or_default()
 }

@@ -122,7 +122,7 @@ impl Init {
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
-    let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+    let made = path.parent().map_or(Ok(()), gristmill_jobs::folder::make);
     let file = made.and_then(|()| OpenOptions::new().write(true).create_new(true).open(path));
     file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| broken(path, &error.to_string()))
 }

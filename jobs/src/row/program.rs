@@ -284,7 +284,7 @@ mod tests {
     use super::*;
     use crate::jq::with_term;
 
-    /// What a thread has that nobody gave more.
+    /// What Rust gives a thread.
     const ORDINARY_STACK_BYTES: usize = 2 * 1024 * 1024;
 
     fn nested(open: &str, inner: &str, close: &str, times: usize) -> String {

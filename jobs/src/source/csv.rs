@@ -5,11 +5,17 @@ use memchr::memchr_iter;
 use serde_json::{Map, Value};
 
 use super::error::SourceError;
-use super::format::HeaderNames;
 use super::record::Unreadable;
 
 /// The most columns that a header may have.
 pub const COLUMNS_MAX: usize = 4_096;
+
+/// What is done to the names in a header.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct HeaderNames {
+    pub(super) trim: bool,
+    pub(super) duplicates: DuplicateColumns,
+}
 
 /// Takes rows apart with `csv-core`. One is used for many rows: it keeps its buffers.
 #[derive(Debug)]

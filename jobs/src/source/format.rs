@@ -5,7 +5,7 @@ use std::time::Duration;
 use encoding_rs::Encoding;
 use gristmill_core::definition::{Compression, DuplicateColumns, Ragged, SourceSpec};
 
-use super::csv;
+use super::csv::{self, HeaderNames};
 use super::cut::Shape;
 use super::error::SourceError;
 
@@ -16,7 +16,7 @@ pub const RECORD_BYTES_DEFAULT: u64 = 1024 * 1024;
 pub const RECORD_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// The most lines before a header.
-pub const SKIP_LINES_MAX: u64 = 10_000;
+pub(super) const SKIP_LINES_MAX: u64 = 10_000;
 
 /// How the files of a source are written.
 #[derive(Debug, Clone)]
@@ -35,13 +35,6 @@ pub(super) struct Format {
     pub(super) skip_lines: u64,
     /// What is done to the names in the header.
     pub(super) names: HeaderNames,
-}
-
-/// What is done to the names in a header.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct HeaderNames {
-    pub(super) trim: bool,
-    pub(super) duplicates: DuplicateColumns,
 }
 
 /// The two families of sources, and what the definition names.

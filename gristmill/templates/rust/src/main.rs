@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 /// The payload of a job of kind `greet`.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Greet {
+struct Greet {
     name: String,
 }
 
@@ -30,7 +30,7 @@ impl Kind for Greet {
 }
 
 /// The program and its kinds.
-pub fn app() -> App {
+pub(crate) fn app() -> App {
     App::new().kind::<Greet>()
 }
 
