@@ -290,7 +290,7 @@ impl Rule {
                 Tally::Row(tallies) => tallies.get(place).map_or(Value::Null, |tally| measure.show(tally)),
                 _ => Value::Null,
             });
-            table::parts(composite).map(key::value).chain(measures).collect()
+            table::parts(composite).map(key::value).chain(measures).collect::<Vec<Value>>()
         });
         let columns: Vec<&String> = self.keys.iter().chain(row.iter().map(|(name, _)| name)).collect();
         table.show(self.keys.len(), &columns, cells.collect())
