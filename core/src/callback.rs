@@ -9,6 +9,7 @@ use crate::batch::BatchState;
 use crate::definition::{BatchDefinition, Callback, Callbacks, WebhookEffect};
 use crate::id::{BatchId, JobId};
 use crate::job::NewJob;
+use crate::result_table;
 
 crate::words! {
     /// The event that a batch reports.
@@ -102,8 +103,9 @@ fn messages(callback: &Callback, event: Event, state: BatchState, data: &Value) 
     let mut messages = Vec::new();
     if let Some(email) = &callback.email {
         let template = email.template.as_deref().unwrap_or_else(|| event.template());
+        let shown = result_table::for_mail(data);
         for to in email.to.as_slice() {
-            messages.push(("email", to.clone(), json!({ "to": to, "template": template, "data": data })));
+            messages.push(("email", to.clone(), json!({ "to": to, "template": template, "data": shown })));
         }
     }
     if let Some(webhook) = &callback.webhook {

@@ -15,7 +15,7 @@ pub use crate::one_or_many::OneOrMany;
 use crate::retry::RetryPolicy;
 use crate::schedule::ScheduleSpec;
 
-/// How many items make a chunk where each may take its time, or where its size is not known.
+/// How many items make a chunk unless their rows are so quick that a chunk is as many as suit the input's size.
 pub const CHUNK_ITEMS_DEFAULT: u64 = 500;
 
 /// The most items that one chunk may have.
@@ -30,8 +30,8 @@ pub struct BatchDefinition {
     pub description: Option<String>,
     /// Where the items come from.
     pub source: SourceSpec,
-    /// How many items make a chunk: 1 to [`CHUNK_ITEMS_MAX`]. Unless said, as many as suit the input's size, or
-    /// [`CHUNK_ITEMS_DEFAULT`] where each is processed.
+    /// How many items make a chunk: 1 to [`CHUNK_ITEMS_MAX`]. Unless said, [`CHUNK_ITEMS_DEFAULT`];
+    /// of rows of separated values that are only set, tested, computed and counted as many as suit the input's size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chunk: Option<u64>,
     /// How many items may be quarantined before the batch halts.
@@ -64,6 +64,9 @@ pub struct BatchDefinition {
     /// What is cleaned up in every text of an item.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sanitize: Option<SanitizeSpec>,
+    /// Texts that stand for null, such as `NA` and `-`, in every field of an item. White space around them does not count.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nulls: Vec<String>,
     /// Which fields become numbers, dates, money, truth values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parse: BTreeMap<String, ParseSpec>,
@@ -168,12 +171,39 @@ pub struct SourceSpec {
     /// The columns' names, for files without a header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub columns: Option<Vec<String>>,
+    /// How many lines at the beginning of each file, before its header, are no part of the table: 0 by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skip_lines: Option<u64>,
+    /// Whether white space around the names in the header is removed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub trim_header: bool,
+    /// What happens when the header names a column twice: `error` by default, or `rename`: the second `a` becomes `a_2`.
+    #[serde(default, skip_serializing_if = "DuplicateColumns::is_error")]
+    pub duplicate_columns: DuplicateColumns,
     /// What happens to a row with too few or too many fields: `quarantine` by default, or `error`.
     #[serde(default)]
     pub ragged: Ragged,
     /// The longest line or record, in bytes: 1 MiB by default, 16 MiB at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record_bytes_max: Option<u64>,
+}
+
+/// What happens when a header names a column twice.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DuplicateColumns {
+    /// The batch cannot start.
+    #[default]
+    Error,
+    /// The second and all further ones get a number: `a`, `a_2`, `a_3`.
+    Rename,
+}
+
+impl DuplicateColumns {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+    fn is_error(&self) -> bool {
+        *self == Self::Error
+    }
 }
 
 /// How a source is compressed.
@@ -311,6 +341,9 @@ pub struct ParseRule {
     /// An empty or missing field becomes null instead of failing.
     #[serde(default)]
     pub optional: bool,
+    /// Texts that stand for null in this field, in place of those of the batch: `[]` for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nulls: Option<Vec<String>>,
     /// The value must be greater.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub above: Option<String>,

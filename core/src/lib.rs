@@ -14,6 +14,7 @@
 //! * [`causes`]: an error with what has caused it.
 //! * [`fingerprint`]: which errors are the same one.
 //! * [`formula`]: texts that a spreadsheet would compute.
+//! * [`in_order`]: a table of settings that keeps its order.
 //! * [`inline`]: items that travel inside a chunk's payload.
 //! * [`dispatch`]: ids that may now be published.
 //! * [`settle`]: what the end of an attempt means. The only place that decides between retry and dead.
@@ -33,7 +34,7 @@
 //! * [`mod@words`]: enums whose values are words.
 //! * `schema` (feature): schemas of what is shown and read.
 //! * [`json`]: how JSON from others is read: exactly, or not at all.
-//! * [`aggregate`]: how the chunks' partial results are merged.
+//! * [`aggregate`]: how the chunks' partial results are merged; [`result_table`]: what came of it, as tables.
 
 pub mod access;
 pub mod aggregate;
@@ -52,6 +53,7 @@ pub mod fingerprint;
 pub mod formula;
 pub mod history;
 pub mod id;
+pub mod in_order;
 pub mod inline;
 pub mod item_patch;
 pub mod job;
@@ -65,6 +67,7 @@ pub mod membership;
 pub mod one_or_many;
 pub mod operation;
 pub mod query;
+pub mod result_table;
 pub mod retry;
 pub mod schedule;
 #[cfg(feature = "schema")]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use gristmill_core::aggregate::{AggregateSpec, Aggregation, FieldError, Partial, VALUES_MAX};
+use gristmill_core::aggregate::{AggregateSpec, Aggregation, CELL_VALUES_MAX, FieldError, Partial, VALUES_MAX};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -38,7 +38,24 @@ fn every_measure() -> Aggregation {
         "spread_by_name": { "group": "name", "quantiles": "amount", "at": [0.0, 1.0] },
         "mean_by_flag": { "group": "flag", "mean": "amount" },
         "least_by_flag": { "group": "flag", "min": "mixed" },
+        "middle": { "median": "amount" },
+        "middle_by_name": { "group": "name", "median": "amount" },
+        "table": { "group": ["flag", "name"], "measures": everything_of_a_row(), "sort": ["-sum", "flag"], "limit": 3 },
+        "nested": { "group": ["name", "flag"], "measures": everything_of_a_row(), "nested": true },
     }))
+}
+
+fn everything_of_a_row() -> Value {
+    json!({
+        "n": "count",
+        "named": { "count": "name" },
+        "sum": { "sum": "amount" },
+        "least": { "min": "mixed" },
+        "most": { "max": "mixed" },
+        "mean": { "mean": "amount" },
+        "middle": { "median": "amount" },
+        "kinds": { "distinct": "mixed" },
+    })
 }
 
 fn amount() -> impl Strategy<Value = Value> {
@@ -257,12 +274,137 @@ fn too_many_values_are_admitted_to_be_too_many_in_any_order() {
     let mut back = two;
     back.merge(one).expect("the same definition");
     let over = json!({ "more_than": VALUES_MAX });
-    for merged in [forth, back, absorb(&aggregation, &items)] {
-        assert_eq!(
-            aggregation.finish(&merged),
-            json!({ "ids": over, "best": over, "by_id": over, "ids_by_half": over, "rows": VALUES_MAX + 1 })
-        );
+    let shown = aggregation.finish(&absorb(&aggregation, &items));
+    assert_eq!((&shown["best"], &shown["by_id"], &shown["rows"]), (&over, &over, &json!(VALUES_MAX + 1)));
+    for (estimate, right) in [
+        (&shown["ids"], VALUES_MAX),
+        (&shown["ids_by_half"]["0"], VALUES_MAX / 2),
+        (&shown["ids_by_half"]["1"], VALUES_MAX / 2),
+    ] {
+        let about = estimate["about"].as_u64().expect("an estimate that says so");
+        assert!(about.abs_diff(right) * 20 < right, "{about} instead of {right}");
     }
+    for merged in [forth, back] {
+        assert_eq!(aggregation.finish(&merged), shown);
+    }
+}
+
+#[test]
+fn what_is_exact_does_not_depend_on_how_the_items_were_divided() {
+    let aggregation = compile(json!({
+        "t": { "group": "g", "measures": { "kinds": { "distinct": "v" }, "middle": { "median": "v" } } },
+        "w": { "distinct": "v" },
+    }));
+    // Just at the bound of a group, and one more.
+    for values in [CELL_VALUES_MAX, CELL_VALUES_MAX + 1] {
+        let items: Vec<_> = (0..values).map(|v| json!({ "g": "x", "v": v })).collect();
+        let once = absorb(&aggregation, &items);
+        let exact = values == CELL_VALUES_MAX;
+        let row = &aggregation.finish(&once)["t"][0];
+        assert_eq!((row["kinds"].is_number(), row["middle"].is_string()), (exact, exact), "{values}: {row}");
+        for size in [1, 100, 4_000] {
+            let mut merged = Partial::default();
+            for part in items.chunks(if size == 1 { 700 } else { size }).rev() {
+                let text = serde_json::to_string(&absorb(&aggregation, part)).expect("JSON");
+                merged.merge(serde_json::from_str(&text).expect("the same back")).expect("the same definition");
+            }
+            assert_eq!(serde_json::to_string(&merged).expect("JSON"), serde_json::to_string(&once).expect("JSON"));
+        }
+    }
+}
+
+fn invoices() -> Vec<Value> {
+    [
+        ("UK", "01", Some("10.50"), "ann"),
+        ("UK", "01", Some("0.50"), "bob"),
+        ("UK", "02", Some("100"), "ann"),
+        ("France", "01", Some("7"), "eve"),
+        ("France", "02", None, "eve"),
+        ("Norway", "01", Some("9"), "ola"),
+    ]
+    .map(|(country, month, amount, who)| json!({ "country": country, "month": month, "amount": amount, "who": who }))
+    .to_vec()
+}
+
+fn table(spec: Value) -> Value {
+    let aggregation = compile(json!({ "t": spec }));
+    aggregation.finish(&absorb(&aggregation, &invoices()))["t"].clone()
+}
+
+#[test]
+fn a_table_has_a_row_for_each_group_with_its_keys_and_its_measures_in_their_order() {
+    let measures = json!({ "n": "count", "sum": { "sum": "amount" }, "customers": { "distinct": "who" }, "middle": { "median": "amount" } });
+    let rows = table(json!({ "group": "country", "measures": measures }));
+    assert_eq!(
+        serde_json::to_string(&rows).expect("JSON"),
+        r#"[{"country":"France","n":2,"sum":"7","customers":1,"middle":"7"},{"country":"Norway","n":1,"sum":"9","customers":1,"middle":"9"},{"country":"UK","n":3,"sum":"111","customers":2,"middle":"10.5"}]"#
+    );
+    let rows = table(json!({ "group": ["month", "country"], "measures": { "n": "count" }, "nested": true }));
+    assert_eq!(
+        rows,
+        json!({ "01": { "France": { "n": 1 }, "Norway": { "n": 1 }, "UK": { "n": 2 } },
+        "02": { "France": { "n": 1 }, "UK": { "n": 1 } } })
+    );
+}
+
+#[test]
+fn rows_are_chosen_sorted_and_cut() {
+    let names = |spec: Value| -> Vec<String> {
+        let mut spec = spec;
+        spec["group"] = json!("country");
+        spec["measures"] = json!({ "n": "count", "sum": { "sum": "amount" }, "mean": { "mean": "amount" } });
+        let rows = table(spec);
+        rows.as_array().expect("rows").iter().map(|row| row["country"].as_str().expect("a name").to_owned()).collect()
+    };
+    assert_eq!(names(json!({ "sort": "-sum" })), ["UK", "Norway", "France"]);
+    assert_eq!(names(json!({ "sort": ["n", "-country"] })), ["Norway", "France", "UK"]);
+    assert_eq!(names(json!({ "top": "sum", "k": 2 })), ["UK", "Norway"]);
+    assert_eq!(names(json!({ "limit": 1 })), ["France"]);
+    assert_eq!(names(json!({ "having": { "sum": { "above": "7.00" } } })), ["Norway", "UK"]);
+    assert_eq!(names(json!({ "having": { "sum": { "at_least": 7, "below": "111" } } })), ["France", "Norway"]);
+    assert_eq!(names(json!({ "having": { "n": { "at_most": 1 }, "sum": { "above": 8 } } })), ["Norway"]);
+}
+
+#[test]
+fn a_table_that_makes_no_sense_is_refused_with_what_would() {
+    let with = |more: Value| {
+        let mut spec = json!({ "group": "g", "measures": { "n": "count" } });
+        spec.as_object_mut().expect("a table").extend(more.as_object().expect("a table").clone());
+        spec
+    };
+    for (spec, expected) in [
+        (json!({ "measures": { "n": "count" } }), "write `group = "),
+        (json!({ "group": ["a", "b"], "sum": "x" }), "several keys, which `measures` is for"),
+        (json!({ "group": "g", "sum": "x", "limit": 3 }), "`limit` belongs to `measures`"),
+        (with(json!({ "sum": "x" })), "another measure beside them"),
+        (with(json!({ "group": ["g", "g"] })), "names `g` twice"),
+        (with(json!({ "measures": {} })), "`measures` is empty"),
+        (with(json!({ "measures": { "g": "count" } })), "the name of a key"),
+        (with(json!({ "measures": { "-n": "count" } })), "begin with `-`"),
+        (with(json!({ "measures": { "n": { "group": "h", "count": true } } })), "`group` of its own"),
+        (with(json!({ "measures": { "n": { "top": "h" } } })), "has one value"),
+        (with(json!({ "measures": { "n": { "sum": "a", "k": 1 } } })), "`measures.n`: `k` belongs to `top`"),
+        (with(json!({ "sort": "m" })), "write one of g, n"),
+        (with(json!({ "top": "g" })), "one of them: n"),
+        (with(json!({ "top": "n", "limit": 3 })), "take out `sort` and `limit`"),
+        (with(json!({ "limit": 0 })), "`limit` is 0; it must be 1 to 100000"),
+        (with(json!({ "k": 3 })), "write `limit = 10`"),
+        (with(json!({ "having": { "m": { "above": 1 } } })), "not one of `measures`: n"),
+        (with(json!({ "having": { "n": {} } })), "says nothing"),
+        (with(json!({ "having": { "n": { "above": [1] } } })), "write a number or a text"),
+    ] {
+        let error = Aggregation::compile(&specs(json!({ "by": spec }))).expect_err("nonsense").to_string();
+        assert!(error.contains(expected) && error.starts_with("`aggregate.by`"), "{error}");
+    }
+}
+
+#[test]
+fn what_a_row_needs_and_lacks_is_said_by_its_measure() {
+    let aggregation = compile(json!({ "t": { "group": "g", "measures": { "s": { "sum": "v" } } } }));
+    let unfit = aggregation.absorber().absorb(&json!({ "g": 1, "v": "x" })).expect_err("not a number");
+    assert!(unfit.to_string().contains("`aggregate.t.measures.s` needs a number"), "{unfit}");
+    let missing = aggregation.absorber().absorb(&json!({ "v": "1" })).expect_err("no group");
+    assert!(missing.to_string().contains("no field `g`"), "{missing}");
 }
 
 #[test]

@@ -39,4 +39,5 @@ pub mod states;
 
 pub use handler::{Finish, Handler, JobContext, Registry, Signals, WithoutRows};
 pub use registry::{RegistryOptions, add_effects, registry};
+pub use row::chunk_size;
 pub use states::States;

@@ -117,3 +117,35 @@ async fn chunks_suit_the_size_of_the_input_unless_it_is_said() {
         assert!(chunks.len().abs_diff(expected) <= 1, "{rows} rows make {} chunks", chunks.len());
     }
 }
+
+#[tokio::test]
+async fn what_stands_before_a_header_and_how_it_names_its_columns_is_put_right_on_request() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let text = "\u{feff}Report of today\n\n a ,b,a,a_2, a\n1,2,3,4,5\n";
+    std::fs::write(dir.path().join("a.csv"), text).expect("written");
+    let spec = |more: serde_json::Value| -> SourceSpec {
+        let mut spec = serde_json::json!({ "csv": "a.csv" });
+        spec.as_object_mut().expect("a table").extend(more.as_object().expect("a table").clone());
+        serde_json::from_value(spec).expect("a source")
+    };
+    let right = spec(serde_json::json!({ "skip_lines": 2, "trim_header": true, "duplicate_columns": "rename" }));
+    let (fingerprint, chunks) = plan(dir.path(), &right, 10).await.expect("planned");
+    assert_eq!(fingerprint.files[0].columns, ["a", "b", "a_3", "a_2", "a_4"]);
+    let records = source::read(&chunks[0], &fingerprint, &right).await.expect("read");
+    assert_eq!(records[0].line, Some(4));
+    let item = records[0].item.as_ref().expect("an item");
+    assert_eq!(*item, serde_json::json!({ "a": "1", "b": "2", "a_3": "3", "a_2": "4", "a_4": "5" }));
+    for (more, said) in [
+        (serde_json::json!({ "skip_lines": 2, "trim_header": true }), "names `a` twice"),
+        (serde_json::json!({ "skip_lines": 9 }), "the file has 4 lines, and `skip_lines` leaves out 9"),
+        (serde_json::json!({ "skip_lines": 10_001 }), "`skip_lines` = 10001"),
+        (serde_json::json!({ "columns": ["a"], "trim_header": true }), "take one out"),
+    ] {
+        let error = plan(dir.path(), &spec(more), 10).await.expect_err(said).to_string();
+        assert!(error.contains(said), "{error}");
+    }
+    let lines: SourceSpec =
+        serde_json::from_value(serde_json::json!({ "jsonl": "a.csv", "skip_lines": 1 })).expect("a source");
+    let error = plan(dir.path(), &lines, 10).await.expect_err("no header").to_string();
+    assert!(error.contains("`skip_lines` has a meaning for csv only"), "{error}");
+}

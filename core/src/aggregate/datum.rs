@@ -11,6 +11,7 @@ use super::exact::decimal_text;
 use super::key::MARK;
 use super::scalar::Scalar;
 use super::spec::{Measure, Rule};
+use super::table::add_part;
 use super::tally::{Sample, Share};
 use super::{Absorber, Aggregation};
 
@@ -29,9 +30,16 @@ pub enum Datum<'a> {
     Text(Cow<'a, str>),
 }
 
-/// For each measure, where its group and its field are.
+/// For each measure, where the keys of its group and its fields are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Places(Vec<(Option<usize>, Option<usize>)>);
+pub struct Places(Vec<Place>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place {
+    keys: Vec<usize>,
+    /// One for each measure of a row; otherwise just one. `None`: it needs no field.
+    fields: Vec<Option<usize>>,
+}
 
 impl Aggregation {
     /// Finds the fields of all measures. `None` when there is a field that has no place: its items are refused.
@@ -40,7 +48,13 @@ impl Aggregation {
             None => Some(None),
             Some(field) => place_of(field).map(Some),
         };
-        let places = self.rules.iter().map(|(_, rule)| Some((find(rule.group.as_ref())?, find(rule.measure.field())?)));
+        let places = self.rules.iter().map(|(_, rule)| {
+            let fields = match &rule.measure {
+                Measure::Row(row) => row.iter().map(|(_, measure)| find(measure.field())).collect::<Option<_>>()?,
+                measure => vec![find(measure.field())?],
+            };
+            Some(Place { keys: rule.keys.iter().map(|key| place_of(key)).collect::<Option<_>>()?, fields })
+        });
         places.collect::<Option<_>>().map(Places)
     }
 }
@@ -49,11 +63,7 @@ impl Absorber<'_> {
     /// Adds an item of which `datum` gives the value at a place. `false`: nothing was added, because a measure may not
     /// be able to use it; [`absorb`](Self::absorb) says why, or adds it.
     pub fn absorb_at<'d>(&mut self, places: &Places, datum: impl Fn(usize) -> &'d Datum<'d>) -> bool {
-        let samples = self
-            .rules
-            .iter()
-            .zip(&places.0)
-            .map(|((_, rule), (group, field))| rule.sample_of(group.map(&datum), field.map(&datum)));
+        let samples = self.rules.iter().zip(&places.0).map(|((_, rule), place)| rule.sample_of(place, &datum));
         let Some(samples) = samples.collect::<Option<Vec<_>>>() else { return false };
         self.add(samples);
         true
@@ -61,12 +71,30 @@ impl Absorber<'_> {
 }
 
 impl Rule {
-    fn sample_of<'d>(&self, group: Option<&'d Datum<'d>>, field: Option<&'d Datum<'d>>) -> Option<Sample<'d>> {
-        let group = match group {
-            Some(group) => Some(key(group)?),
-            None => None,
+    fn sample_of<'d>(&self, place: &Place, datum: impl Fn(usize) -> &'d Datum<'d>) -> Option<Sample<'d>> {
+        let group = match place.keys.as_slice() {
+            [] => None,
+            [only] if self.table.is_none() => Some(key(datum(*only))?),
+            keys => {
+                let mut composite = String::with_capacity(24);
+                for place in keys {
+                    add_part(&mut composite, &*key(datum(*place))?);
+                }
+                Some(Cow::Owned(composite))
+            }
         };
-        let share = field.map_or(Some(Share::One), |field| self.measure.share_of(field))?;
+        let one = |measure: &Measure, field: &Option<usize>| match field {
+            None => Some(Share::One),
+            Some(place) => measure.share_of(datum(*place)),
+        };
+        let share = match (&self.measure, place.fields.as_slice()) {
+            (Measure::Row(row), fields) => {
+                let shares = row.iter().zip(fields).map(|((_, measure), field)| one(measure, field));
+                Share::Row(shares.collect::<Option<_>>()?)
+            }
+            (measure, [field]) => one(measure, field)?,
+            _ => return None,
+        };
         Some(Sample { group, share })
     }
 }
@@ -75,9 +103,9 @@ impl Measure {
     fn field(&self) -> Option<&String> {
         match self {
             Self::Count(field) => field.as_ref(),
-            Self::Sum(field) | Self::Mean(field) | Self::Min(field) | Self::Max(field) | Self::Distinct(field) => {
-                Some(field)
-            }
+            Self::Sum(field) | Self::Mean(field) | Self::Median(field) => Some(field),
+            Self::Min(field) | Self::Max(field) | Self::Distinct(field) => Some(field),
+            Self::Row(_) => None,
             Self::Top { field, .. } | Self::Quantiles { field, .. } => Some(field),
         }
     }
@@ -88,9 +116,10 @@ impl Measure {
         }
         match self {
             Self::Count(_) => Some(Share::One),
-            Self::Sum(_) | Self::Mean(_) | Self::Quantiles { .. } => number(datum).map(Share::Number),
+            Self::Sum(_) | Self::Mean(_) | Self::Median(_) | Self::Quantiles { .. } => number(datum).map(Share::Number),
             Self::Min(_) | Self::Max(_) => scalar(datum).map(Share::Scalar),
             Self::Distinct(_) | Self::Top { .. } => key(datum).map(Share::Value),
+            Self::Row(_) => None,
         }
     }
 }

@@ -31,6 +31,20 @@ pub(super) fn of(value: &Value) -> Option<Cow<'_, str>> {
     })
 }
 
+/// Returns the value of a key.
+pub(super) fn value(key: &str) -> Value {
+    match key.strip_prefix(MARK) {
+        None => key.into(),
+        Some("null") => Value::Null,
+        Some("true") => true.into(),
+        Some("false") => false.into(),
+        Some(rest) => match rest.strip_prefix('"') {
+            Some(text) => text.into(),
+            None => serde_json::from_str(rest).unwrap_or_else(|_| rest.into()),
+        },
+    }
+}
+
 /// Returns the names of keys, each different from the others: `null`, `true`, `12`, and texts as they are. Only a text
 /// whose name is taken, such as `null` beside a real null, is in quotes, as JSON would write it.
 pub(super) fn names<'a>(keys: impl Iterator<Item = &'a String> + Clone) -> Vec<Cow<'a, str>> {
@@ -78,6 +92,13 @@ mod tests {
         let named: BTreeSet<_> = names(keys.iter()).into_iter().collect();
         let right = ["null", "\"null\"", "true", "\"true\"", "1", "\"1\"", "1.0", "plain", "\u{1}null"];
         assert!(named.len() == values.len() && right.iter().all(|name| named.contains(*name)), "{named:?}");
+    }
+
+    #[test]
+    fn a_value_is_read_back_from_its_key() {
+        for right in [json!(null), json!("null"), json!(true), json!(12), json!("12"), json!("\u{1}null"), json!(1.5)] {
+            assert_eq!(value(&of(&right).expect("a key")), right);
+        }
     }
 
     #[test]

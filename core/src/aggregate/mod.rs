@@ -13,24 +13,32 @@
 //! | `sum` | a decimal as text, such as `"144617.75"`, so that no reader rounds it |
 //! | `mean` | likewise, rounded half away from zero to 10 decimals; `null` of nothing |
 //! | `min`, `max` | a text, as it was written; numbers (also as text) by value and before other texts; `null` of nothing |
+//! | `median` | a decimal as text; of an even number of values the mean of the two in the middle; `null` of nothing |
 //! | `distinct` | a number |
 //! | `top` | a list of `{"value": "…", "count": 3}`, the most frequent first, equals by value |
 //! | `quantiles` | an object such as `{"0.5": "12.34"}`, four significant digits; `null` of nothing |
 //! | any with `group` | an object with the measure of each group, sorted by the group's value |
+//! | `group` with `measures` | a list of rows, each an object with the group's keys and its measures; or objects in objects |
 //!
-//! `distinct`, `top` and `group` keep at most [`VALUES_MAX`] different values of [`VALUES_BYTES_MAX`]
-//! bytes in all; with more the result is `{"more_than": 100000}` instead of a wrong number.
+//! `top` and `group` keep at most [`VALUES_MAX`] different values of [`VALUES_BYTES_MAX`] bytes in all; with more the
+//! result is `{"more_than": 100000}` instead of a wrong number. `distinct` and `median` are exact up to as many different
+//! values, of one group up to [`CELL_VALUES_MAX`]; with more they are estimates within some percent, which say so:
+//! `{"about": 123000}`.
 //!
 //! Null is left out, as in SQL (as a group it is named `null`). Values of different types are different: null and the
 //! text `null`, 1 and the text `1`. Where both occur in one result, the text is named in quotes, `"null"`. A field that is missing, or of a type that the measure
 //! cannot use, is a [`FieldError`]: the item is set aside and not counted anywhere.
 
 mod datum;
+mod distinct;
 mod exact;
 mod key;
+mod median;
+mod room;
 mod scalar;
 mod sketch;
 mod spec;
+mod table;
 mod tally;
 
 use std::borrow::Cow;
@@ -40,13 +48,21 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 pub use datum::{Datum, Places};
+use distinct::Distinct;
 use exact::Exact;
 pub use exact::{decimal, decimal_text};
+use median::Median;
+use room::Room;
+pub use room::{CELL_VALUES_MAX, VALUES_BYTES_MAX, VALUES_MAX};
 use scalar::Scalar;
-pub use spec::{AggregateSpec, AggregateWord, BadAggregate, MeasureSpec, QUANTILES_DEFAULT, TOP_K_DEFAULT, TOP_K_MAX};
+pub use spec::{
+    AggregateSpec, AggregateWord, BadAggregate, KEYS_MAX, MeasureSpec, QUANTILES_DEFAULT, ROWS_MAX, TOP_K_DEFAULT,
+    TOP_K_MAX,
+};
 use spec::{Measure, Rule};
-use tally::{Bounded, Room, Sample, Share, Tally};
-pub use tally::{VALUES_BYTES_MAX, VALUES_MAX};
+pub use table::HavingSpec;
+use table::Table;
+use tally::{Bounded, Sample, Share, Tally};
 
 /// One chunk's share of all measures of a batch, by name.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -214,7 +230,7 @@ impl Absorber<'_> {
     fn add(&mut self, samples: Vec<Sample<'_>>) {
         for (((_, rule), (tally, room)), sample) in self.rules.iter().zip(&mut self.tallies).zip(samples) {
             // A rule's samples always fit its own tally.
-            let Ok(more) = tally.add(sample, &|| rule.measure.empty()) else { continue };
+            let Ok(more) = tally.add(sample, &|| rule.measure.empty(false)) else { continue };
             *room = room.plus(more);
             if room.over() {
                 tally.give_up();
@@ -232,18 +248,32 @@ impl Absorber<'_> {
 
 impl Rule {
     fn empty(&self) -> Tally {
-        if self.group.is_some() { Tally::Groups(Bounded::default()) } else { self.measure.empty() }
+        if self.keys.is_empty() { self.measure.empty(true) } else { Tally::Groups(Bounded::default()) }
     }
 
     fn sample<'a>(&self, name: &str, item: &'a Value) -> Result<Sample<'a>, FieldError> {
         let share = self.measure.share(name, item)?;
-        let group = self.group.as_ref().map(|group| key_of(name, group, required(name, group, item)?)).transpose()?;
+        let key = |field: &String| key_of(name, field, required(name, field, item)?);
+        let group = match self.keys.as_slice() {
+            [] => None,
+            [field] if self.table.is_none() => Some(key(field)?),
+            fields => {
+                let mut composite = String::new();
+                for field in fields {
+                    table::add_part(&mut composite, &*key(field)?);
+                }
+                Some(composite.into())
+            }
+        };
         Ok(Sample { group, share })
     }
 
     fn show(&self, tally: &Tally) -> Value {
         match tally {
             Tally::Groups(Bounded::Within(groups)) => {
+                if let (Some(table), Measure::Row(row)) = (&self.table, &self.measure) {
+                    return self.rows(table, row, groups);
+                }
                 let names = key::names(groups.keys()).into_iter().map(Cow::into_owned);
                 Value::Object(names.zip(groups.values().map(|tally| self.measure.show(tally))).collect::<Map<_, _>>())
             }
@@ -252,15 +282,34 @@ impl Rule {
     }
 }
 
+impl Rule {
+    /// A table of groups, each with its keys and its measures.
+    fn rows(&self, table: &Table, row: &[(String, Measure)], groups: &BTreeMap<String, Tally>) -> Value {
+        let cells = groups.iter().map(|(composite, tally)| {
+            let measures = row.iter().enumerate().map(|(place, (_, measure))| match tally {
+                Tally::Row(tallies) => tallies.get(place).map_or(Value::Null, |tally| measure.show(tally)),
+                _ => Value::Null,
+            });
+            table::parts(composite).map(key::value).chain(measures).collect::<Vec<Value>>()
+        });
+        let columns: Vec<&String> = self.keys.iter().chain(row.iter().map(|(name, _)| name)).collect();
+        table.show(self.keys.len(), &columns, cells.collect())
+    }
+}
+
 impl Measure {
-    fn empty(&self) -> Tally {
+    /// `whole`: of all items, and not of one group.
+    fn empty(&self, whole: bool) -> Tally {
         match self {
             Self::Count(_) => Tally::Count(0),
             Self::Sum(_) => Tally::Sum(Exact::default()),
             Self::Min(_) => Tally::Min(None),
             Self::Max(_) => Tally::Max(None),
             Self::Mean(_) => Tally::Mean { sum: Exact::default(), count: 0 },
-            Self::Distinct(_) | Self::Top { .. } => Tally::Values(Bounded::default()),
+            Self::Distinct(_) => Tally::Distinct(Distinct::new(whole)),
+            Self::Median(_) => Tally::Median(Median::new(whole)),
+            Self::Row(measures) => Tally::Row(measures.iter().map(|(_, measure)| measure.empty(whole)).collect()),
+            Self::Top { .. } => Tally::Values(Bounded::default()),
             Self::Quantiles { .. } => Tally::Quantiles(sketch::Sketch::default()),
         }
     }
@@ -272,7 +321,7 @@ impl Measure {
                 let counted = find(item, field).is_some_and(|value| !value.is_null());
                 Ok(if counted { Share::One } else { Share::Nothing })
             }
-            Self::Sum(field) | Self::Mean(field) | Self::Quantiles { field, .. } => {
+            Self::Sum(field) | Self::Mean(field) | Self::Median(field) | Self::Quantiles { field, .. } => {
                 let value = required(name, field, item)?;
                 if value.is_null() {
                     return Ok(Share::Nothing);
@@ -292,6 +341,11 @@ impl Measure {
                     Value::Bool(truth) => Share::Scalar(Scalar::Text(if *truth { "true" } else { "false" }.into())),
                     other => return Err(unfit(name, field, other, GROUPABLE)),
                 })
+            }
+            Self::Row(measures) => {
+                let share =
+                    |(inner, measure): &'_ (String, Self)| measure.share(&format!("{name}.measures.{inner}"), item);
+                measures.iter().map(share).collect::<Result<_, _>>().map(Share::Row)
             }
             Self::Distinct(field) | Self::Top { field, .. } => {
                 let value = required(name, field, item)?;
@@ -318,7 +372,15 @@ impl Measure {
             (Self::Quantiles { at, .. }, Tally::Quantiles(sketch)) => {
                 Value::Object(at.iter().map(|at| (at.to_string(), four_digits(sketch.quantile(*at)))).collect())
             }
-            (_, Tally::Quantiles(_) | Tally::Groups(_)) => Value::Null,
+            (_, Tally::Distinct(distinct)) => match distinct.count() {
+                (count, true) => json!(count),
+                (count, false) => table::about(count),
+            },
+            (_, Tally::Median(median)) => match median.value() {
+                Ok(value) => json!(value),
+                Err(value) => table::about(four_digits(value)),
+            },
+            (_, Tally::Quantiles(_) | Tally::Groups(_) | Tally::Row(_)) => Value::Null,
         }
     }
 }

@@ -56,7 +56,7 @@ impl<'a> Scalar<'a> {
         }
     }
 
-    fn number(&self) -> Option<Decimal> {
+    pub(super) fn number(&self) -> Option<Decimal> {
         match self {
             Self::Number(number) | Self::Written(number, _) => Some(*number),
             Self::Text(_) => None,

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 /// The relative error that no quantile exceeds.
@@ -32,12 +33,16 @@ fn is_zero(count: &u64) -> bool {
 
 impl Sketch {
     pub(super) fn add(&mut self, value: f64) {
+        self.add_often(value, 1);
+    }
+
+    pub(super) fn add_often(&mut self, value: f64, times: u64) {
         if value == 0.0 {
-            self.zero += 1;
+            self.zero += times;
         } else if value > 0.0 {
-            *self.positive.entry(bucket(value)).or_default() += 1;
+            *self.positive.entry(bucket(value)).or_default() += times;
         } else {
-            *self.negative.entry(bucket(-value)).or_default() += 1;
+            *self.negative.entry(bucket(-value)).or_default() += times;
         }
     }
 
@@ -69,6 +74,11 @@ impl Sketch {
             (seen > rank).then_some(value)
         })
     }
+}
+
+/// The nearest binary number: the sketch is approximate anyway.
+pub(super) fn approximate(number: &Decimal) -> f64 {
+    number.to_string().parse().unwrap_or_default()
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the logarithm of a number of 28 digits is small")]

@@ -12,15 +12,12 @@ use std::collections::BTreeMap;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
+use super::distinct::Distinct;
 use super::exact::Exact;
+use super::median::Median;
+use super::room::Room;
 use super::scalar::Scalar;
-use super::sketch::Sketch;
-
-/// The most distinct values that one measure keeps, counting groups and their contents together.
-pub const VALUES_MAX: u64 = 100_000;
-
-/// The most bytes of text that those values may have together: 8 MiB.
-pub const VALUES_BYTES_MAX: u64 = 8 * 1024 * 1024;
+use super::sketch::{Sketch, approximate};
 
 /// The running state of one measure.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,10 +31,14 @@ pub(super) enum Tally {
         sum: Exact,
         count: u64,
     },
-    /// Distinct values and top: how often each value occurred, by its [key](super::key).
+    /// Top, and distinct values in parts of older versions: how often each value occurred, by its [key](super::key).
     Values(Bounded<u64>),
+    Distinct(Distinct),
+    Median(Median),
     Quantiles(Sketch),
     Groups(Bounded<Tally>),
+    /// Several measures of one group, in the order of the definition.
+    Row(Vec<Tally>),
 }
 
 /// What one item contributes to a tally, and to which group's, where there are groups.
@@ -56,6 +57,8 @@ pub(super) enum Share<'a> {
     Number(Decimal),
     Scalar(Scalar<'a>),
     Value(Cow<'a, str>),
+    /// One for each measure of a row.
+    Row(Vec<Share<'a>>),
 }
 
 /// An entry for each value, as long as there are not too many values.
@@ -69,27 +72,6 @@ pub(super) enum Bounded<T> {
 impl<T> Default for Bounded<T> {
     fn default() -> Self {
         Self::Within(BTreeMap::new())
-    }
-}
-
-/// How much room the values take. Only ever grows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Room {
-    pub(super) values: u64,
-    pub(super) bytes: u64,
-}
-
-impl Room {
-    fn of(key: &str) -> Self {
-        Self { values: 1, bytes: key.len() as u64 }
-    }
-
-    pub(super) fn plus(self, other: Self) -> Self {
-        Self { values: self.values + other.values, bytes: self.bytes + other.bytes }
-    }
-
-    pub(super) fn over(self) -> bool {
-        self.values > VALUES_MAX || self.bytes > VALUES_BYTES_MAX
     }
 }
 
@@ -139,6 +121,15 @@ impl Tally {
                 return Ok(room);
             }
             (Self::Values(Bounded::Over), Share::Value(_)) => {}
+            (Self::Distinct(distinct), Share::Value(value)) => return Ok(distinct.add(&value)),
+            (Self::Median(median), Share::Number(number)) => return Ok(median.add(number)),
+            (Self::Row(row), Share::Row(shares)) if row.len() == shares.len() => {
+                let mut room = Room::default();
+                for (tally, share) in row.iter_mut().zip(shares) {
+                    room = room.plus(tally.take(share)?);
+                }
+                return Ok(room);
+            }
             _ => return Err(Unlike),
         }
         Ok(Room::default())
@@ -165,6 +156,25 @@ impl Tally {
                 return one.merge(two, |_| Room::default(), add);
             }
             (Self::Groups(one), Self::Groups(two)) => return one.merge(two, Self::room, Self::merge),
+            (Self::Median(one), Self::Median(two)) => return Ok(one.merge(two)),
+            (Self::Distinct(one), Self::Distinct(two)) => return Ok(one.merge(two)),
+            // Parts of an older version.
+            (Self::Distinct(one), Self::Values(Bounded::Within(two))) => {
+                return Ok(two.keys().fold(Room::default(), |room, key| room.plus(one.add(key))));
+            }
+            (mine @ Self::Distinct(_), Self::Values(Bounded::Over)) => *mine = Self::Values(Bounded::Over),
+            (mine @ Self::Values(_), Self::Distinct(distinct)) => {
+                let (before, values) = (mine.room(), std::mem::replace(mine, Self::Distinct(distinct)));
+                mine.merge(values)?;
+                return Ok(mine.room().less(before));
+            }
+            (Self::Row(one), Self::Row(two)) if one.len() == two.len() => {
+                let mut room = Room::default();
+                for (mine, theirs) in one.iter_mut().zip(two) {
+                    room = room.plus(mine.merge(theirs)?);
+                }
+                return Ok(room);
+            }
             _ => return Err(Unlike),
         }
         Ok(Room::default())
@@ -179,6 +189,9 @@ impl Tally {
             Self::Groups(Bounded::Within(groups)) => {
                 groups.iter().fold(Room::default(), |room, (key, tally)| room.plus(Room::of(key)).plus(tally.room()))
             }
+            Self::Distinct(distinct) => distinct.room(),
+            Self::Median(median) => median.room(),
+            Self::Row(row) => row.iter().fold(Room::default(), |room, tally| room.plus(tally.room())),
             _ => Room::default(),
         }
     }
@@ -228,9 +241,4 @@ fn keep(kept: &mut Option<Scalar<'static>>, scalar: Scalar<'_>, wanted: Ordering
     if kept.as_ref().is_none_or(|known| scalar.cmp(known) == wanted) {
         *kept = Some(scalar.into_owned());
     }
-}
-
-/// The nearest binary number: the sketch is approximate anyway.
-fn approximate(number: &Decimal) -> f64 {
-    number.to_string().parse().unwrap_or_default()
 }

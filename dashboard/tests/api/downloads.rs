@@ -68,6 +68,15 @@ async fn a_result_and_the_files_are_there_once_the_batch_has_ended() {
     }
     let path = |rest: &str| format!("/api/v1/batches/{}/{rest}", made.batch);
     assert_eq!(env.get(&path("results")).await.data(), &json!({ "rows": 6, "revenue": "9.45" }));
+    let csv = env.get(&path("results/figures")).await;
+    assert_eq!(
+        (csv.text.as_str(), csv.header("content-type")),
+        ("measure,value\nrows,6\nrevenue,9.45\n", Some("text/csv; charset=utf-8"))
+    );
+    let markdown = env.get(&path("results/figures?as=markdown")).await;
+    assert!(markdown.text.ends_with("| revenue | 9.45 |\n"), "{}", markdown.text);
+    assert_eq!(env.get(&path("results/nothing")).await.code(), "not_found");
+    assert_eq!(env.get(&format!("/api/v1/batches/{early}/results/figures")).await.code(), "conflict");
     assert_eq!(env.get(&path("results?fields=rows")).await.data(), &json!({ "rows": 6 }));
     let listed = env.get(&path("outputs")).await;
     let row = |number: usize| {

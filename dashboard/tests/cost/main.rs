@@ -13,6 +13,8 @@ mod env;
 #[path = "../../../store/tests/plans/history.rs"]
 #[allow(dead_code, reason = "the store's tests use more of it")]
 mod history;
+#[path = "../../../store/tests/plans/instructions.rs"]
+mod instructions;
 mod past;
 mod postgres;
 mod sqlite;

@@ -1,7 +1,6 @@
 //! SQLite: how many instructions of its virtual machine a page takes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use gristmill_store::Settings;
 use gristmill_store::sqlite::SqliteStore;
@@ -9,26 +8,8 @@ use gristmill_store::testing::TestStore;
 
 use crate::counted::{Meter, every_page};
 use crate::history::{self, SQLITE};
+use crate::instructions::Instructions;
 use crate::{env, past};
-
-/// Counts what the connections of a store do.
-struct Instructions(Arc<AtomicI64>);
-
-impl Instructions {
-    async fn of(store: &SqliteStore) -> Self {
-        let thousands = Arc::new(AtomicI64::new(0));
-        for pool in store.pools().await {
-            let mut conn = pool.acquire().await.expect("the connection");
-            let mut handle = conn.lock_handle().await.expect("its handle");
-            let counter = Arc::clone(&thousands);
-            handle.set_progress_handler(1_000, move || {
-                counter.fetch_add(1, Ordering::Relaxed);
-                true
-            });
-        }
-        Self(thousands)
-    }
-}
 
 impl Meter for Instructions {
     // A row takes twenty to sixty: about five thousand rows. The overview takes nearly as many, `/queues` half.
@@ -36,7 +17,7 @@ impl Meter for Instructions {
     const WHAT: &'static str = "thousand instructions";
 
     async fn read(&mut self) -> (i64, Option<u64>) {
-        (self.0.swap(0, Ordering::Relaxed), None)
+        (self.thousands(), None)
     }
 }
 

@@ -6,8 +6,10 @@ use gristmill_core::id::BatchId;
 use gristmill_service::documents::BatchDocument;
 use gristmill_store::{BatchFilter, Restart};
 
-use super::batch_outputs::{Outputs, results};
+use super::batch_outputs::Outputs;
+use super::batch_results::Results;
 use super::batch_run::Run;
+use super::batch_try::Try;
 use super::batch_view::{end, find, show};
 use super::cancel::CancelBatches;
 use super::delete::DeleteBatches;
@@ -33,6 +35,7 @@ pub(crate) struct Batch {
 enum Verb {
     /// Start a run of a batch definition
     Run(Box<Run>),
+    Try(Box<Try>),
     /// Batches, newest first
     #[command(before_help = "Examples:
   gristmill batch list
@@ -43,14 +46,13 @@ enum Verb {
         /// Its id
         id: String,
     },
-    /// What was merged of its chunks, as JSON
+    /// What was merged of its chunks: as JSON, as CSV, or as Markdown
     #[command(before_help = "Examples:
   gristmill batch results 0198f9c1-… > result.json
-  gristmill batch results 0198f9c1-… | jq .revenue")]
-    Results {
-        /// Its id
-        id: String,
-    },
+  gristmill batch results 0198f9c1-… | jq .revenue
+  gristmill batch results 0198f9c1-… --format csv --of by_country > countries.csv
+  gristmill batch results 0198f9c1-… --format markdown")]
+    Results(Results),
     /// The files that it has written: list them, or fetch them
     #[command(before_help = "Examples:
   gristmill batch outputs 0198f9c1-…
@@ -139,12 +141,13 @@ impl Batch {
     pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
         match self.verb {
             Verb::Run(run) => run.run(context).await,
+            Verb::Try(tried) => tried.run(context).await,
             Verb::List(list) => list.run(context).await,
             Verb::Show { id: text } => {
                 show(context, &find(context, id("batch", &text)?).await?).await?;
                 Ok(Exit::Success)
             }
-            Verb::Results { id } => results(context, &id).await,
+            Verb::Results(results) => results.run(context).await,
             Verb::Outputs(outputs) => outputs.run(context).await,
             Verb::Watch { id: text, timeout } => watch(context, id("batch", &text)?, timeout).await,
             Verb::Pause { named, why } => pause(context, &named, &why).await,

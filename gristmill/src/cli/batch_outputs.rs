@@ -1,4 +1,4 @@
-//! `gristmill batch results` and `gristmill batch outputs`: what came of a batch, to be taken away.
+//! `gristmill batch outputs`: the files that a batch has written, to be taken away.
 //!
 //! A file is written under another name, checked against its hash, and then gets its own: what has its name is whole. What
 //! was cut short is gone on with, by this command or by the next one.
@@ -48,17 +48,6 @@ enum Fetched {
     Now,
     /// It was there already.
     Before,
-}
-
-/// Prints the merged result of a batch: one JSON document, whatever the format.
-///
-/// # Errors
-///
-/// When there is no such batch, or it has no result.
-pub(super) async fn results(context: &CommandContext, text: &str) -> Result<Exit> {
-    let result = context.backend().await?.results(id("batch", text)?).await?;
-    context.output.document(&result);
-    Ok(Exit::Success)
 }
 
 impl Outputs {

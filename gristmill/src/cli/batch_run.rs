@@ -146,14 +146,7 @@ impl Run {
 
     /// Refuses a definition that this program cannot run.
     pub(super) fn check(&self, context: &CommandContext) -> Result<()> {
-        context.loaded.batch(&self.name)?;
-        // What is wrong with its schedule does not concern a run by command.
-        let own = |error: &crate::config::ConfigError| {
-            let key = error.key.strip_prefix(&format!("batch.{}.", self.name));
-            key.is_some_and(|key| !key.starts_with("schedule"))
-        };
-        let errors: Vec<_> = check::definitions(&context.loaded, &context.extensions).into_iter().filter(own).collect();
-        if errors.is_empty() { Ok(()) } else { Err(all_of(errors)) }
+        check_definition(context, &self.name)
     }
 
     /// Plans the batch; workers begin with its first chunks long before this returns.
@@ -203,12 +196,25 @@ impl Run {
     }
 }
 
+/// Refuses a definition that this program cannot run.
+pub(super) fn check_definition(context: &CommandContext, name: &str) -> Result<()> {
+    context.loaded.batch(name)?;
+    // What is wrong with its schedule does not concern a run by command.
+    let own = |error: &crate::config::ConfigError| {
+        let key = error.key.strip_prefix(&format!("batch.{name}."));
+        key.is_some_and(|key| !key.starts_with("schedule"))
+    };
+    let errors: Vec<_> = check::definitions(&context.loaded, &context.extensions).into_iter().filter(own).collect();
+    if errors.is_empty() { Ok(()) } else { Err(all_of(errors)) }
+}
+
 /// What to do about a text that is not a parameter.
 pub(super) fn bad_param(error: &BadParam) -> CommandError {
     CommandError::usage(error.to_string()).hint("write --param KEY=VALUE")
 }
 
-fn start_trouble(context: &CommandContext, error: StartError) -> CommandError {
+/// Why a batch did not start, and what to do about it.
+pub(super) fn start_trouble(context: &CommandContext, error: StartError) -> CommandError {
     match error {
         StartError::Store(error) => {
             let message = error.to_string();

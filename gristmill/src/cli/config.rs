@@ -1,10 +1,11 @@
-//! `gristmill config show`.
+//! `gristmill config show` and `gristmill config schema`.
 
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value};
 
 use crate::cli::context::CommandContext;
 use crate::cli::output::{Format, brief};
+use crate::config::schema::SCHEMA;
 use crate::config::show::{Setting, settings};
 use crate::exit_code::{Exit, Result};
 
@@ -27,11 +28,24 @@ enum Verb {
         #[arg(long)]
         origin: bool,
     },
+    /// The JSON Schema of config.toml, for editors
+    #[command(before_help = "Examples:
+  gristmill config schema > gristmill.schema.json
+
+An editor with a language server for TOML then completes and checks keys: write `#:schema ./gristmill.schema.json` as the first
+line of config.toml.")]
+    Schema,
 }
 
 impl Config {
     pub(super) fn run(&self, context: &CommandContext) -> Result<Exit> {
-        let Verb::Show { origin } = self.verb;
+        let origin = match self.verb {
+            Verb::Show { origin } => origin,
+            Verb::Schema => {
+                context.output.line(SCHEMA.trim_end());
+                return Ok(Exit::Success);
+            }
+        };
         let settings = settings(&context.loaded);
         if context.output.format == Format::Json && !origin {
             let map: Map<String, Value> = settings.into_iter().map(|setting| (setting.key, setting.value)).collect();

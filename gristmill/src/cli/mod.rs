@@ -5,7 +5,9 @@ mod audit;
 mod backend;
 mod batch;
 mod batch_outputs;
+mod batch_results;
 pub(crate) mod batch_run;
+mod batch_try;
 mod batch_view;
 mod cancel;
 mod check;
@@ -25,6 +27,7 @@ mod doctor_checks;
 mod enqueue;
 mod enqueue_lines;
 mod gone;
+mod init;
 mod job;
 mod job_edit;
 mod key;
@@ -72,6 +75,7 @@ use crate::exit_code::{Exit, Result};
     about = "Runs batches and background jobs that can be trusted",
     before_help = "Examples:
   gristmill demo                                   see it all at work on your machine
+  gristmill init --template csv                    begin a project
   gristmill batch run retail --input orders.csv --wait
   gristmill enqueue email --payload @mail.json --in 5m
   gristmill dev                                    scheduler, worker and API in one process",
@@ -138,6 +142,8 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Make 100,000 orders and run a batch over them, here and now
     Demo(demo::Demo),
+    /// Begin a project: a configuration that runs, and what it needs
+    Init(init::Init),
     /// Scheduler, worker and API in one process
     Dev(dev::Dev),
     /// Serve the API over HTTP
@@ -233,6 +239,7 @@ impl Command {
     pub(crate) async fn run(self, context: &CommandContext) -> Result<Exit> {
         match self {
             Self::Demo(demo) => demo.run(context).await,
+            Self::Init(init) => init.run(context).await,
             Self::Dev(dev) => dev.run(context).await,
             Self::Serve(serve) => serve.run(context).await,
             Self::Top(top) => top.run(context).await,
@@ -268,13 +275,14 @@ impl Command {
 
     /// Whether it works without a configuration, or reports what is wrong with one itself.
     pub(crate) fn needs_config(&self) -> bool {
-        !matches!(self, Self::Completion(_) | Self::Version(_) | Self::Check(_) | Self::Context(_))
+        !matches!(self, Self::Init(_) | Self::Completion(_) | Self::Version(_) | Self::Check(_) | Self::Context(_))
     }
 
     /// Where it works.
     pub(crate) fn place(&self) -> Place {
         match self {
             Self::Demo(_)
+            | Self::Init(_)
             | Self::Config(_)
             | Self::Check(_)
             | Self::Context(_)

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use gristmill_core::Instant;
+use gristmill_core::result_table::{cell, tables};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -281,11 +282,37 @@ pub(crate) fn result_fields(result: &serde_json::Map<String, Value>, format: For
                     fields.push(("", format!("and {} more: see them with --json", group.len() - GROUP_LINES)));
                 }
             }
+            Value::Array(rows) if format == Format::Table && rows.iter().any(Value::is_object) => {
+                fields.extend(std::iter::once(name.as_str()).chain(std::iter::repeat("")).zip(rows_of(name, value)));
+            }
             value if format == Format::Table => fields.push((name, spaced(&brief(value)))),
             value => fields.push((name, brief(value))),
         }
     }
     fields
+}
+
+/// The lines of a table: its columns, and its first rows.
+fn rows_of(name: &str, value: &Value) -> Vec<String> {
+    let result = Value::Object(std::iter::once((name.to_owned(), value.clone())).collect());
+    let Some(table) = tables(&result).into_iter().next() else { return Vec::new() };
+    let header = table.columns.iter().map(|column| one_line(column)).collect();
+    let rows = table
+        .rows
+        .iter()
+        .take(GROUP_LINES)
+        .map(|row| row.iter().map(|value| one_line(&spaced(&cell(value)))).collect());
+    let lines: Vec<Vec<String>> = std::iter::once(header).chain(rows).collect();
+    let width = |place: usize| lines.iter().filter_map(|line| line.get(place)).map(|text| text.chars().count()).max();
+    let padded = |(place, text): (usize, &String)| {
+        let width = width(place).unwrap_or(0);
+        if table.is_numeric(place) { format!("{text:>width$}") } else { format!("{text:width$}") }
+    };
+    let shown = lines
+        .iter()
+        .map(|line| line.iter().enumerate().map(padded).collect::<Vec<_>>().join("  ").trim_end().to_owned());
+    let more = table.rows.len().saturating_sub(GROUP_LINES);
+    shown.chain((more > 0).then(|| format!("and {more} more: see them with `batch results`"))).collect()
 }
 
 /// The most values of a group that are shown to people.

@@ -15,6 +15,7 @@ mod paths;
 mod redact;
 mod renamed;
 pub(crate) mod runs;
+pub mod schema;
 pub mod settings;
 mod shape;
 pub mod show;

@@ -10,12 +10,14 @@ pub enum Origin {
     Flag(&'static str),
     /// A variable of the environment.
     Env(String),
-    /// A line of a file, counted from 1.
+    /// A place in a file.
     File {
         /// The file as it was named.
         file: String,
-        /// The line.
+        /// The line, counted from 1.
         line: usize,
+        /// The character of the line, counted from 1.
+        column: usize,
     },
 }
 
@@ -24,7 +26,7 @@ impl fmt::Display for Origin {
         match self {
             Self::Flag(name) => write!(f, "flag --{name}"),
             Self::Env(name) => write!(f, "env {name}"),
-            Self::File { file, line } => write!(f, "{file}:{line}"),
+            Self::File { file, line, column } => write!(f, "{file}:{line}:{column}"),
         }
     }
 }

@@ -116,7 +116,7 @@ mod tests {
     fn carried(tree: Value) -> (Value, Vec<String>, Vec<String>) {
         let Value::Object(mut tree) = tree else { panic!("a table") };
         let (mut origins, mut errors) = (Origins::new(), Vec::new());
-        origins.insert("batch.a.b.lane".to_owned(), Origin::File { file: "c.toml".to_owned(), line: 7 });
+        origins.insert("batch.a.b.lane".to_owned(), Origin::File { file: "c.toml".to_owned(), line: 7, column: 1 });
         let warnings = carry(&mut tree, &mut origins, &mut errors);
         (Value::Object(tree), warnings, errors.iter().map(ToString::to_string).collect())
     }
@@ -139,7 +139,8 @@ mod tests {
         assert_eq!(errors, Vec::<String>::new());
         assert!(
             warnings.contains(
-                &"c.toml:7: `batch.a.b.lane` is called `batch.a.b.priority` now; the old name keeps working".to_owned()
+                &"c.toml:7:1: `batch.a.b.lane` is called `batch.a.b.priority` now; the old name keeps working"
+                    .to_owned()
             ),
             "{warnings:?}"
         );
@@ -172,7 +173,7 @@ mod tests {
             panic!("a table")
         };
         let (mut origins, mut errors) = (Origins::new(), Vec::new());
-        origins.insert("scheduler.promote".to_owned(), Origin::File { file: "c.toml".to_owned(), line: 2 });
+        origins.insert("scheduler.promote".to_owned(), Origin::File { file: "c.toml".to_owned(), line: 2, column: 1 });
         origins.insert(
             "scheduler.duties.promote".to_owned(),
             Origin::Env("GRISTMILL_SCHEDULER_DUTIES_PROMOTE".to_owned()),
@@ -180,7 +181,7 @@ mod tests {
         let warnings = carry(&mut tree, &mut origins, &mut errors);
         assert_eq!(errors.len(), 0);
         assert_eq!(Value::Object(tree), json!({ "scheduler": { "duties": { "promote": "5s" } } }));
-        assert!(warnings[0].starts_with("c.toml:2: `scheduler.promote` is called `scheduler.duties.promote` now"));
+        assert!(warnings[0].starts_with("c.toml:2:1: `scheduler.promote` is called `scheduler.duties.promote` now"));
     }
 
     #[test]

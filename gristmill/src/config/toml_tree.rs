@@ -33,17 +33,21 @@ pub fn read_toml(file: &str, text: &str) -> Result<(Map<String, Value>, Origins)
 
 struct Lines<'a> {
     file: &'a str,
+    text: &'a str,
     starts: Vec<usize>,
 }
 
 impl<'a> Lines<'a> {
-    fn new(file: &'a str, text: &str) -> Self {
+    fn new(file: &'a str, text: &'a str) -> Self {
         let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
-        Self { file, starts: std::iter::once(0).chain(breaks).collect() }
+        Self { file, text, starts: std::iter::once(0).chain(breaks).collect() }
     }
 
     fn at(&self, byte: usize) -> Origin {
-        Origin::File { file: self.file.to_owned(), line: self.starts.partition_point(|start| *start <= byte) }
+        let line = self.starts.partition_point(|start| *start <= byte);
+        let begin = self.starts[line - 1];
+        let column = self.text.get(begin..byte).map_or(1, |before| before.chars().count() + 1);
+        Origin::File { file: self.file.to_owned(), line, column }
     }
 }
 
@@ -54,7 +58,10 @@ fn table_to_json(
     origins: &mut Origins,
 ) -> Result<Map<String, Value>, ConfigError> {
     let mut map = Map::new();
-    for (key, value) in table {
+    let mut entries: Vec<_> = table.iter().collect();
+    // As they are written: some tables keep their order.
+    entries.sort_by_key(|(key, _)| key.span().start);
+    for (key, value) in entries {
         let path = join(parent, key.get_ref());
         origins.insert(path.clone(), lines.at(key.span().start));
         map.insert(key.get_ref().to_string(), value_to_json(value, &path, lines, origins)?);
@@ -98,26 +105,29 @@ mod tests {
     use crate::config::origin::nearest_origin;
 
     #[test]
-    fn every_key_knows_its_line() {
+    fn every_key_knows_its_line_and_its_column() {
         let text = "[store]\nurl = \"x\"\n\n[batch.a]\nchunk = 1\non.settled = [\n  { webhook = \"u\" },\n]\n";
         let (_, origins) = read_toml("c.toml", text).expect("valid");
-        let line = |key: &str| match origins.get(key) {
-            Some(Origin::File { line, .. }) => *line,
+        let place = |key: &str| match origins.get(key) {
+            Some(Origin::File { line, column, .. }) => (*line, *column),
             other => panic!("{key}: {other:?}"),
         };
-        assert_eq!((line("store.url"), line("batch.a.chunk"), line("batch.a.on.settled[0].webhook")), (2, 5, 7));
+        assert_eq!((place("store.url"), place("batch.a.chunk")), ((2, 1), (5, 1)));
+        assert_eq!(place("batch.a.on.settled[0].webhook"), (7, 5));
+        let (_, origins) = read_toml("c.toml", "[a]\n\"ü\" = { \"é\" = 1, b = 2 }\n").expect("valid");
+        assert_eq!(origins.get("a.ü.b").map(ToString::to_string).as_deref(), Some("c.toml:2:18"));
     }
 
     #[test]
     fn what_is_not_toml_is_shown_by_its_line() {
         let error = read_toml("c.toml", "[store]\nurl = \n").expect_err("no value");
-        assert!(error.to_string().starts_with("c.toml:2: not TOML"), "{error}");
+        assert!(error.to_string().starts_with("c.toml:2:7: not TOML"), "{error}");
     }
 
     #[test]
     fn a_key_said_nowhere_is_shown_by_what_is_around_it() {
         let (_, origins) = read_toml("c.toml", "[batch.a]\nchunk = 1\n").expect("valid");
         let around = nearest_origin(&origins, "batch.a.source").expect("around");
-        assert_eq!(around.to_string(), "c.toml:1");
+        assert_eq!(around.to_string(), "c.toml:1:8");
     }
 }

@@ -235,7 +235,7 @@ fn a_bad_configuration_is_refused_with_its_line() {
         .write("config.toml", "[worker]\nslots = 4\n\n[batch.a]\nsource = { csv = \"a.csv\" }\ntransform = \".a +\"\n");
     let report = place.json(9, &["check", "--json"]);
     assert_eq!(report["problems"][0]["key"], "batch.a.transform");
-    assert_eq!(report["problems"][0]["place"], "config.toml:6");
+    assert_eq!(report["problems"][0]["place"], "config.toml:6:1");
     place.write("config.toml", "[worker]\nslotz = 4\n");
     let error = place.json(2, &["job", "list", "--json"]);
     let message = error["error"]["message"].as_str().expect("a message");
@@ -253,7 +253,7 @@ fn the_origin_of_each_setting_is_shown_and_no_secret_is() {
         .expect("started");
     let text = String::from_utf8_lossy(&output.stdout);
     for line in [
-        "worker.slots\t4\tconfig.toml:2",
+        "worker.slots\t4\tconfig.toml:2:1",
         "worker.poll\t1s\tenv GRISTMILL_WORKER_POLL",
         "broker.url\tamqp://me:***@localhost/\tflag --broker",
         "store.url\tsqlite://gristmill.db\tdefault",

@@ -3,6 +3,7 @@
 mod accounts;
 mod auditing;
 mod bad_input;
+mod beginning;
 mod cancelling;
 mod commands;
 mod culprits;

@@ -16,7 +16,7 @@ use super::{json, meter};
 /// The longest program.
 const CODE_BYTES_MAX: usize = 32 * 1024;
 
-/// The longest program that is looked at on the stack of an ordinary thread.
+/// The longest program that is looked at: what is made of it is dropped, and run, on the stacks of other threads.
 const SHORT_BYTES_MAX: usize = 2 * 1024;
 
 /// The deepest nesting of brackets in a program.
@@ -87,12 +87,7 @@ impl Program {
         if let Some(place) = too_nested(code) {
             return Err(at(code, place, &format!("brackets are nested deeper than {BRACKETS_MAX} levels")));
         }
-        std::thread::scope(|scope| {
-            let thread = std::thread::Builder::new().name("jq-compile".to_owned()).stack_size(COMPILE_STACK_BYTES);
-            let compiling = thread.spawn_scoped(scope, || compiled(code));
-            let compiling = compiling.map_err(|error| format!("cannot start a thread to compile it: {error}"))?;
-            compiling.join().unwrap_or_else(|_| Err("it cannot be compiled".to_owned()))
-        })
+        with_room(|| compiled(code)).unwrap_or_else(|problem| Err(problem.to_owned()))
     }
 
     /// Runs the program on an item and returns its outputs, at most `most` of them.
@@ -103,6 +98,15 @@ impl Program {
         });
         outputs.unwrap_or_else(|reason| vec![Output::Runaway(reason)])
     }
+}
+
+/// Does something that recurses as deeply as a program is nested, on a thread with the stack for it.
+fn with_room<R: Send>(work: impl FnOnce() -> R + Send) -> Result<R, &'static str> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("jq-compile".to_owned()).stack_size(COMPILE_STACK_BYTES);
+        let working = thread.spawn_scoped(scope, work).map_err(|_| "no thread can be started to compile it")?;
+        working.join().map_err(|_| "it cannot be compiled")
+    })
 }
 
 fn compiled(code: &str) -> Result<Program, String> {
@@ -135,14 +139,17 @@ fn compiled(code: &str) -> Result<Program, String> {
 /// A program as it is written.
 pub(crate) type Tree<'s> = Term<&'s str>;
 
-/// Lets `read` look at a program that can be compiled. `None`: it is too long, or too deep for any stack.
-pub(crate) fn with_term<R>(code: &str, read: impl FnOnce(&Tree<'_>) -> R) -> Option<R> {
+/// Lets `read` look at a program that can be compiled. `None`: it is too long.
+pub(crate) fn with_term<R: Send>(code: &str, read: impl FnOnce(&Tree<'_>) -> R + Send) -> Option<R> {
     if code.len() > SHORT_BYTES_MAX {
         return None;
     }
-    let tokens = Lexer::new(code).lex().ok()?;
-    let term = Parser::new(&tokens).parse(|parser| parser.term()).ok()?;
-    Some(read(&term))
+    let read = || {
+        let tokens = Lexer::new(code).lex().ok()?;
+        let term = Parser::new(&tokens).parse(|parser| parser.term()).ok()?;
+        Some(read(&term))
+    };
+    with_room(read).ok().flatten()
 }
 
 /// All functions in Rust.

@@ -13,6 +13,7 @@ use crate::process::Processors;
 use crate::sink::Sink;
 use crate::stage::enrich::Enrich;
 use crate::stage::format::Format;
+use crate::stage::nulls::Nulls;
 use crate::stage::parse::Parse;
 use crate::stage::sanitize::Sanitize;
 use crate::stage::transform::Transform;
@@ -96,6 +97,8 @@ impl Pipeline {
         Ok(Self {
             validate: definition.validate.as_ref().map(validate).transpose().map_err(error(name, "validate"))?,
             sanitize: definition.sanitize.as_ref().map(Sanitize::compile),
+            nulls: Nulls::compile(&definition.nulls, &definition.parse)
+                .map_err(|(key, problem)| error(name, &key)(problem))?,
             parse: Parse::compile(&definition.parse)
                 .map_err(|(field, problem)| error(name, &format!("parse.{field}"))(problem))?,
             transform: definition

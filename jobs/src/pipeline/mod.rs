@@ -11,6 +11,7 @@
 mod check;
 mod gather;
 mod process;
+mod trial;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub(crate) use gather::without;
 pub use gather::{ChunkOutcome, PassedItem};
 pub(crate) use gather::{Gatherer, Gone};
 use process::ItemProcess;
+pub use trial::{Trial, TriedEnd, TriedItem};
 
 use crate::pool::{Cancelled, ItemPool, Panicked, panic_text};
 use crate::process::{ItemIn, ProcessContext, ProcessFailure};
@@ -32,6 +34,7 @@ use crate::sink::{Encoding, Sink};
 use crate::source::Record;
 use crate::stage::enrich::{Enrich, LookupError};
 use crate::stage::format::Format;
+use crate::stage::nulls::Nulls;
 use crate::stage::parse::Parse;
 use crate::stage::sanitize::Sanitize;
 use crate::stage::transform::Transform;
@@ -43,6 +46,7 @@ use crate::stage::{Refusal, Step};
 pub struct Pipeline {
     validate: Option<Validate>,
     sanitize: Option<Sanitize>,
+    nulls: Option<Nulls>,
     parse: Parse,
     transform: Option<Transform>,
     enrich: Vec<Enrich>,
@@ -57,6 +61,7 @@ pub struct Pipeline {
 pub(crate) struct Stages<'p> {
     pub(crate) validate: Option<&'p Validate>,
     pub(crate) sanitize: Option<&'p Sanitize>,
+    pub(crate) nulls: Option<&'p Nulls>,
     pub(crate) parse: &'p Parse,
     pub(crate) transform: Option<&'p Transform>,
     pub(crate) format: Option<&'p Format>,
@@ -139,6 +144,7 @@ impl Pipeline {
         (self.enrich.is_empty() && self.process.is_none()).then_some(Stages {
             validate: self.validate.as_ref(),
             sanitize: self.sanitize.as_ref(),
+            nulls: self.nulls.as_ref(),
             parse: &self.parse,
             transform: self.transform.as_ref(),
             format: self.format.as_ref(),
@@ -213,6 +219,9 @@ impl Pipeline {
         }
         if let Some(sanitize) = &self.sanitize {
             sanitize.clean(&mut item);
+        }
+        if let Some(nulls) = &self.nulls {
+            nulls.apply(&mut item);
         }
         self.parse.apply(&mut item)?;
         match &self.transform {

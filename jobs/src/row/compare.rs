@@ -11,7 +11,7 @@ use super::RowPlan;
 use crate::pipeline::{ChunkOutcome, Pipeline};
 use crate::pool::ItemPool;
 use crate::process::{BatchContext, ProcessContext, Processors};
-use crate::source::{self, OpenOptions};
+use crate::source::{self, OpenOptions, Rows};
 
 /// How many definitions are tried, each on one file.
 const DEFINITIONS: u64 = 200;
@@ -68,11 +68,26 @@ async fn a_row_takes_the_short_way_to_where_the_long_way_ends() {
 
 /// Whether there was a short way at all.
 async fn both_ways(definition: &Value, file: &str, pool: &ItemPool, case: &str) -> bool {
+    let (pipeline, rows) = read(definition, file, pool, case).await;
+    let records = rows.records();
+    let long = pipeline.run(records, &context(), pool).await.expect(case);
+    let Some(plan) = RowPlan::of(pipeline.stages().expect("no waiting"), rows.columns()) else { return false };
+    let short = Arc::new(plan).run(&pipeline, &Arc::new(rows), pool, &CancellationToken::new()).await.expect(case);
+    let short = short.expect("nothing went wrong");
+    assert_eq!(String::from_utf8_lossy(&short.encoded.bytes), written(&pipeline, &long), "{case}");
+    assert_eq!((short.passed(), short.skipped), (long.passed(), long.skipped), "{case}");
+    assert_eq!(short.set_aside, long.set_aside, "{case}");
+    assert_eq!(json!(short.partial), json!(long.partial), "{case}");
+    assert_eq!(short.partial, long.partial, "{case}");
+    true
+}
+
+/// A definition over a file, and the rows of its only chunk, which are the same as its records.
+pub(super) async fn read(definition: &Value, file: &str, pool: &ItemPool, case: &str) -> (Arc<Pipeline>, Rows) {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("in.csv"), file).expect("written");
     let definition: BatchDefinition = serde_json::from_value(definition.clone()).expect(case);
     let pipeline = Pipeline::compile("b", &definition, folder.path(), &Processors::default(), pool).expect(case);
-    let pipeline = Arc::new(pipeline);
     let options = OpenOptions {
         spool_dir: folder.path().join("spool"),
         base_dir: folder.path().to_owned(),
@@ -85,16 +100,7 @@ async fn both_ways(definition: &Value, file: &str, pool: &ItemPool, case: &str) 
     let rows = source::read_rows(&payload, planner.fingerprint(), &definition.source).await.expect(case).expect("rows");
     let records = source::read(&payload, planner.fingerprint(), &definition.source).await.expect(case);
     assert_eq!(rows.records(), records, "{case}");
-    let long = pipeline.run(records, &context(), pool).await.expect(case);
-    let Some(plan) = RowPlan::of(pipeline.stages().expect("no waiting"), rows.columns()) else { return false };
-    let short = Arc::new(plan).run(&pipeline, &Arc::new(rows), pool, &CancellationToken::new()).await.expect(case);
-    let short = short.expect("nothing went wrong");
-    assert_eq!(String::from_utf8_lossy(&short.encoded.bytes), written(&pipeline, &long), "{case}");
-    assert_eq!((short.passed(), short.skipped), (long.passed(), long.skipped), "{case}");
-    assert_eq!(short.set_aside, long.set_aside, "{case}");
-    assert_eq!(json!(short.partial), json!(long.partial), "{case}");
-    assert_eq!(short.partial, long.partial, "{case}");
-    true
+    (Arc::new(pipeline), rows)
 }
 
 fn context() -> ProcessContext {
@@ -152,6 +158,9 @@ fn definition(random: &mut Random) -> Value {
     if random.one_in(2) {
         put("sanitize", json!({ "trim": random.one_in(2), "nfc": random.one_in(2), "control": random.one_in(2) }));
     }
+    if random.one_in(3) {
+        put("nulls", json!(words(random)));
+    }
     if random.percent(70) {
         put("parse", rules(random));
     }
@@ -188,8 +197,19 @@ fn rules(random: &mut Random) -> Value {
             _ => continue,
         };
         rules[column] = rule;
+        if random.one_in(4) {
+            let words = words(random);
+            let optional = !words.is_empty() || rules[column]["optional"] == true;
+            rules[column]["optional"] = json!(optional);
+            rules[column]["nulls"] = json!(words);
+        }
     }
     rules
+}
+
+/// Texts that stand for null.
+fn words(random: &mut Random) -> Vec<&'static str> {
+    ["", "0", "null", "x", "-3", "Ünï"].into_iter().filter(|_| random.one_in(3)).collect()
 }
 
 fn measures(random: &mut Random) -> Value {
@@ -204,6 +224,12 @@ fn measures(random: &mut Random) -> Value {
         ("different", json!({ "distinct": "b c" })),
         ("top", json!({ "top": "d", "k": 3 })),
         ("halves", json!({ "quantiles": "a" })),
+        ("middle", json!({ "median": "a" })),
+        (
+            "table",
+            json!({ "group": ["d", "e.f"], "measures": { "n": "count", "s": { "sum": "a" }, "k": { "distinct": "b c" } } }),
+        ),
+        ("one", json!({ "group": "b c", "measures": { "m": { "median": "a" }, "l": { "min": "when" } } })),
     ];
     let chosen = measures.into_iter().filter(|_| random.one_in(4));
     Value::Object(chosen.map(|(name, measure)| (name.to_owned(), measure)).collect())

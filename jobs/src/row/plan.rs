@@ -8,7 +8,9 @@ use super::encode::Encoder;
 use super::names::Names;
 use super::program::{Program, Step};
 use super::valid::Plainly;
+use crate::jq::Tree;
 use crate::pipeline::Stages;
+use crate::stage::nulls::is_null;
 use crate::stage::parse::Rule;
 
 /// What is done to each row.
@@ -19,8 +21,10 @@ pub(crate) struct RowPlan {
     validate: Validation,
     /// The places whose texts are cleaned.
     cleaned: Vec<usize>,
+    /// The places where some texts stand for null, and these texts.
+    nulls: Vec<(usize, Vec<String>)>,
     /// For each rule of the stage `parse`, where its field is, and whether it comes from the file.
-    parsed: Vec<usize>,
+    pub(super) parsed: Vec<usize>,
     program: Program,
     pub(super) measured: Places,
     pub(super) encoder: Option<Encoder>,
@@ -55,6 +59,10 @@ impl RowPlan {
             let cleaned = names.iter().filter(|(name, _)| sanitize.cleans(name));
             cleaned.map(|(_, place)| place).collect()
         });
+        let nulls = stages.nulls.map(|nulls| {
+            let words = names.iter().map(|(name, place)| (place, nulls.of(name).to_vec()));
+            words.filter(|(_, words)| !words.is_empty()).collect()
+        });
         let mut parsed = Vec::new();
         for rule in stages.parse.rules() {
             if names.place(rule.field()).is_none() && (!rule.is_optional() || rule.field().contains('.')) {
@@ -75,6 +83,7 @@ impl RowPlan {
             places: names.places(),
             validate,
             cleaned: cleaned.unwrap_or_default(),
+            nulls: nulls.unwrap_or_default(),
             parsed,
             program,
             measured: stages.aggregation.places(|field| names.place(field))?,
@@ -83,6 +92,12 @@ impl RowPlan {
                 Some(encoding) => Some(Encoder::new(encoding, &fields)?),
             },
         })
+    }
+
+    /// Whether rows can be planned for at all, whatever their columns: the program is one that is known here.
+    pub(crate) fn may_be(stages: Stages<'_>) -> bool {
+        let known = |term: &Tree<'_>| Program::compile(term, &mut Names::default()).is_some();
+        stages.transform.is_none_or(|transform| transform.with_term(known) == Some(true))
     }
 
     /// Takes the fields of a row through all stages but the measures.
@@ -96,6 +111,11 @@ impl RowPlan {
         if let Some(sanitize) = stages.sanitize {
             for place in &self.cleaned {
                 row[*place] = Datum::Text(sanitize.clean_text(fields[*place]));
+            }
+        }
+        for (place, words) in &self.nulls {
+            if matches!(&row[*place], Datum::Text(text) if is_null(text, words)) {
+                row[*place] = Datum::Null;
             }
         }
         for (rule, place) in stages.parse.rules().iter().zip(&self.parsed) {
@@ -146,12 +166,12 @@ impl RowPlan {
     }
 }
 
-/// Parses a field. One that the file does not have is null before.
+/// Parses a field. One that the file does not have is null before, and so may be one that it has.
 fn parsed<'r>(rule: &Rule, datum: &Datum<'r>) -> Option<Datum<'r>> {
     match datum {
         Datum::Text(Cow::Borrowed(text)) => rule.datum(text),
         Datum::Text(Cow::Owned(text)) => rule.datum(text).map(owned),
-        Datum::Null => Some(Datum::Null),
+        Datum::Null => rule.is_optional().then_some(Datum::Null),
         _ => None,
     }
 }

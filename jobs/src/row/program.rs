@@ -4,6 +4,8 @@
 //! the two together. A program with anything else in it is left to the interpreter as a whole, and a row at which an
 //! operation may fail, or give what is not plainly the same, as a single one.
 
+use std::cell::Cell;
+
 use jaq_core::load::lex::StrPart;
 use jaq_core::load::parse::{BinaryOp, Term};
 use jaq_core::ops::Math;
@@ -12,6 +14,9 @@ use jaq_core::path::Part;
 use super::expression::{Constant, Expression, Function};
 use super::names::Names;
 use crate::jq::Tree;
+
+/// The most operations of one expression. `. | . + . | . + .` doubles them with each step.
+const OPERATIONS_MAX: usize = 2_000;
 
 /// A program in this form.
 #[derive(Debug, Default)]
@@ -139,12 +144,12 @@ pub(super) fn text_in(term: &Tree<'_>) -> Option<String> {
 impl Expression {
     /// Compiles an expression whose input is the row.
     pub(super) fn compile(term: &Tree<'_>, names: &Names) -> Option<Self> {
-        Compiler { names, input: None }.expression(term)
+        Compiler::over(names, None).expression(term)
     }
 
     /// Compiles an expression whose input is the field of this name.
     fn compile_on(term: &Tree<'_>, name: &str, names: &Names) -> Option<Self> {
-        Compiler { names, input: Some(Self::field(name, names)) }.expression(term)
+        Compiler::over(names, Some(Self::field(name, names))).expression(term)
     }
 
     /// A field that a row does not have is null.
@@ -164,12 +169,30 @@ struct Compiler<'n> {
     names: &'n Names,
     /// What `.` is. `None`: the row.
     input: Option<Expression>,
+    /// How many operations `.` is.
+    weight: usize,
+    /// How many more operations may be made.
+    left: Cell<usize>,
 }
 
-impl Compiler<'_> {
+impl<'n> Compiler<'n> {
+    fn over(names: &'n Names, input: Option<Expression>) -> Self {
+        Self { names, input, weight: 1, left: Cell::new(OPERATIONS_MAX) }
+    }
+
+    /// `None`: it comes to too many operations.
+    fn spend(&self, operations: usize) -> Option<()> {
+        self.left.set(self.left.get().checked_sub(operations)?);
+        Some(())
+    }
+
     fn expression(&self, term: &Tree<'_>) -> Option<Expression> {
+        self.spend(1)?;
         match term {
-            Term::Id => self.input.clone(),
+            Term::Id => {
+                self.spend(self.weight)?;
+                self.input.clone()
+            }
             Term::Num(digits) => match Constant::number(digits)? {
                 Constant::Number(_) => None,
                 whole => Some(Expression::Constant(whole)),
@@ -211,8 +234,12 @@ impl Compiler<'_> {
 
     fn operation(&self, left: &Tree<'_>, operator: &BinaryOp<&str>, right: &Tree<'_>) -> Option<Expression> {
         if let BinaryOp::Pipe(None) = operator {
-            let inner = Self { names: self.names, input: Some(self.expression(left)?) };
-            return inner.expression(right);
+            let before = self.left.get();
+            let input = Some(self.expression(left)?);
+            let inner = Self { names: self.names, input, weight: before - self.left.get(), left: self.left.clone() };
+            let piped = inner.expression(right);
+            self.left.set(inner.left.get());
+            return piped;
         }
         let (left, right) = (self.expression(left)?, self.expression(right)?);
         match operator {
@@ -233,7 +260,7 @@ impl Compiler<'_> {
             _ => {}
         }
         let function = Function::named(name, arguments.len())?;
-        let input = if function.takes_input() { Some(self.input.clone()?) } else { None };
+        let input = if function.takes_input() { Some(self.expression(&Term::Id)?) } else { None };
         let mut compiled: Vec<Expression> = input.into_iter().collect();
         for argument in arguments {
             compiled.push(self.argument(argument)?);
@@ -247,5 +274,56 @@ impl Compiler<'_> {
             Term::Num(digits) => Constant::number(digits).map(Expression::Constant),
             term => self.expression(term),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gristmill_core::aggregate::Datum;
+
+    use super::*;
+    use crate::jq::with_term;
+
+    /// What Rust gives a thread.
+    const ORDINARY_STACK_BYTES: usize = 2 * 1024 * 1024;
+
+    fn nested(open: &str, inner: &str, close: &str, times: usize) -> String {
+        format!(".a = {}{inner}{}", open.repeat(times), close.repeat(times))
+    }
+
+    #[test]
+    fn a_program_as_deep_as_it_can_be_needs_no_more_than_an_ordinary_stack() {
+        let deep = [
+            nested("(", ".a", ")", 200),
+            nested("1+", ".a", "", 1_000),
+            nested("(1+", ".a", ")", 200),
+            nested("if .a then 1 else ", ".a", " end", 80),
+            nested("\"\\(", ".a", ")\"", 200),
+            nested(".a|", "not", "", 600),
+            nested(".a//", ".a", "", 400),
+            nested("-", "1", "", 2_000),
+            nested("[", ".a", "]", 200),
+            format!(".a = (.a{})", "|.+.".repeat(300)),
+        ];
+        for code in deep {
+            let thread = std::thread::Builder::new().stack_size(ORDINARY_STACK_BYTES).spawn(move || {
+                let mut names = Names::of(&["a".to_owned()]);
+                let program = with_term(&code, |term| Program::compile(term, &mut names)).flatten();
+                for step in program.iter().flat_map(|program| &program.0) {
+                    let Step::Set(fields) = step else { continue };
+                    fields.iter().for_each(|(_, value)| drop(value.value(&[Datum::Int(7)])));
+                }
+            });
+            thread.expect("a thread").join().expect("room enough");
+        }
+    }
+
+    #[test]
+    fn a_program_whose_operations_double_at_each_step_is_left_to_the_interpreter() {
+        let compiled = |steps: usize| {
+            let code = format!(".a = (.a{})", "|.+.".repeat(steps));
+            with_term(&code, |term| Program::compile(term, &mut Names::default()).is_some())
+        };
+        assert_eq!((compiled(3), compiled(60)), (Some(true), Some(false)));
     }
 }

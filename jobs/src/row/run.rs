@@ -74,10 +74,8 @@ impl RowPlan {
             if number % ROWS_BETWEEN_LOOKS == 0 && stop.is_cancelled() {
                 return None;
             }
-            let quick = rows.fields(number, &mut reader, |fields| {
-                let quick = catch_unwind(AssertUnwindSafe(|| self.quick(&stages, fields, &mut gatherer, &mut writing)));
-                quick.unwrap_or(Some(false))
-            });
+            let quick =
+                rows.fields(number, &mut reader, |fields| self.quick(&stages, fields, &mut gatherer, &mut writing));
             match quick {
                 Some(Some(true)) => items += 1,
                 // Doubt, or no row: the stages say what becomes of it.
@@ -98,6 +96,9 @@ impl RowPlan {
 
     /// Takes one row. `Some(true)`: it is counted and written; `Some(false)`: nothing has happened; `None`: it is
     /// skipped on purpose.
+    ///
+    /// A panic in a stage is a doubt. One while a row is counted or written is none: half of it may have happened, so
+    /// it ends the part, and the chunk goes the long way as a whole.
     fn quick(
         &self,
         stages: &Stages<'_>,
@@ -105,7 +106,8 @@ impl RowPlan {
         gatherer: &mut Gatherer<'_>,
         writing: &mut Option<Writing<'_>>,
     ) -> Option<bool> {
-        let row = match self.take(stages, fields) {
+        let taken = catch_unwind(AssertUnwindSafe(|| self.take(stages, fields)));
+        let row = match taken.unwrap_or(Verdict::Doubt) {
             Verdict::Passed(row) => row,
             Verdict::Skipped => return None,
             Verdict::Doubt => return Some(false),
@@ -117,5 +119,44 @@ impl RowPlan {
             writing.row(&row);
         }
         Some(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::row::compare::read;
+    use crate::row::encode::Encoder;
+    use crate::sink::Encoding;
+
+    /// The outcome of three rows, when the plan is spoilt.
+    async fn spoilt(spoil: impl FnOnce(&mut RowPlan, &Stages<'_>)) -> Option<ChunkOutcome> {
+        let pool = ItemPool::new(1).expect("threads");
+        let definition = json!({ "source": { "csv": "in.csv" }, "output": { "jsonl": "out" }, "parse": { "a": "integer" },
+            "aggregate": { "n": "count", "sum": { "sum": "a" } } });
+        let (pipeline, rows) = read(&definition, "a,b\n1,x\n2,y\n3,z\n", &pool, "three rows").await;
+        let stages = pipeline.stages().expect("stages");
+        let mut plan = RowPlan::of(stages, rows.columns()).expect("a short way");
+        spoil(&mut plan, &stages);
+        Arc::new(plan).run(&pipeline, &Arc::new(rows), &pool, &CancellationToken::new()).await.expect("not over")
+    }
+
+    #[tokio::test]
+    async fn a_row_at_which_something_panics_is_counted_once_or_the_chunk_goes_the_long_way() {
+        let nowhere = 1_000;
+        let in_a_stage = spoilt(|plan, _| plan.parsed[0] = nowhere).await.expect("each goes the long way alone");
+        assert_eq!((in_a_stage.passed(), json!(in_a_stage.partial)["n"].clone()), (3, json!({ "count": 3 })));
+        let whole = spoilt(|_, _| {}).await.expect("nothing is wrong");
+        assert_eq!((in_a_stage.partial, in_a_stage.encoded), (whole.partial, whole.encoded));
+        let counting = |plan: &mut RowPlan, stages: &Stages<'_>| {
+            plan.measured = stages.aggregation.places(|_| Some(nowhere)).expect("places");
+        };
+        assert_eq!(spoilt(counting).await, None);
+        let writing = |plan: &mut RowPlan, _: &Stages<'_>| {
+            plan.encoder = Encoder::new(&Encoding::JsonLines, &[("a".to_owned(), nowhere)]);
+        };
+        assert_eq!(spoilt(writing).await, None);
     }
 }

@@ -1,6 +1,6 @@
 //! Separated values: the header, and a row as an object.
 
-use gristmill_core::definition::SourceSpec;
+use gristmill_core::definition::{DuplicateColumns, SourceSpec};
 use memchr::memchr_iter;
 use serde_json::{Map, Value};
 
@@ -9,6 +9,13 @@ use super::record::Unreadable;
 
 /// The most columns that a header may have.
 pub const COLUMNS_MAX: usize = 4_096;
+
+/// What is done to the names in a header.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct HeaderNames {
+    pub(super) trim: bool,
+    pub(super) duplicates: DuplicateColumns,
+}
 
 /// Takes rows apart with `csv-core`. One is used for many rows: it keeps its buffers.
 #[derive(Debug)]
@@ -105,25 +112,49 @@ pub(super) fn said_columns(spec: &SourceSpec) -> Result<Option<Vec<String>>, Sou
 /// Returns the names in a header row, checked.
 pub(super) fn header(
     reader: &mut RowReader,
-    row: &[u8],
-    unclosed: bool,
+    row: (&[u8], bool),
     name: &str,
     line: u64,
+    names: HeaderNames,
 ) -> Result<Vec<String>, SourceError> {
+    let (row, unclosed) = row;
     let wrong = |problem: String| SourceError::Header { name: name.to_owned(), line, problem };
     if unclosed {
         return Err(wrong("a quote opens in the header that is never closed".to_owned()));
     }
-    let columns: Vec<String> = match reader.fields(row) {
-        Ok(fields) => fields.into_iter().map(str::to_owned).collect(),
+    let named = |field: &str| if names.trim { field.trim().to_owned() } else { field.to_owned() };
+    let mut columns: Vec<String> = match reader.fields(row) {
+        Ok(fields) => fields.into_iter().map(named).collect(),
         Err(error) => {
             let problem = format!("the header {}", Unreadable::utf8_problem(&error, row));
             return Err(SourceError::Encoding { name: name.to_owned(), line, problem });
         }
     };
+    if names.duplicates == DuplicateColumns::Rename {
+        rename(&mut columns);
+    }
     match columns_problem(&columns) {
         None => Ok(columns),
         Some(problem) => Err(wrong(format!("the header {problem}"))),
+    }
+}
+
+/// Gives the second and all further columns of a name a number that makes theirs unique.
+fn rename(columns: &mut [String]) {
+    let mut taken: std::collections::HashSet<String> = columns.iter().cloned().collect();
+    let mut seen: std::collections::HashMap<String, u64> = std::collections::HashMap::new();
+    for column in columns.iter_mut().filter(|column| !column.is_empty()) {
+        let count = seen.entry(column.clone()).or_insert(0);
+        *count += 1;
+        if *count == 1 {
+            continue;
+        }
+        let mut name = format!("{column}_{count}");
+        while !taken.insert(name.clone()) {
+            *count += 1;
+            name = format!("{column}_{count}");
+        }
+        *column = name;
     }
 }
 

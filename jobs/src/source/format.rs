@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use encoding_rs::Encoding;
-use gristmill_core::definition::{Compression, Ragged, SourceSpec};
+use gristmill_core::definition::{Compression, DuplicateColumns, Ragged, SourceSpec};
 
-use super::csv;
+use super::csv::{self, HeaderNames};
 use super::cut::Shape;
 use super::error::SourceError;
 
@@ -14,6 +14,9 @@ pub const RECORD_BYTES_DEFAULT: u64 = 1024 * 1024;
 
 /// The longest record that a definition may ask for.
 pub const RECORD_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// The most lines before a header.
+pub(super) const SKIP_LINES_MAX: u64 = 10_000;
 
 /// How the files of a source are written.
 #[derive(Debug, Clone)]
@@ -28,6 +31,10 @@ pub(super) struct Format {
     /// The columns, where the files have no header.
     pub(super) columns: Option<Vec<String>>,
     pub(super) ragged: Ragged,
+    /// The lines before the header.
+    pub(super) skip_lines: u64,
+    /// What is done to the names in the header.
+    pub(super) names: HeaderNames,
 }
 
 /// The two families of sources, and what the definition names.
@@ -45,25 +52,14 @@ pub(super) fn origin(spec: &SourceSpec) -> Result<Origin<'_>, SourceError> {
             Ok(Origin::Files(csv.as_slice(), format(spec, shape)?))
         }
         (None, Some(jsonl), None) => {
-            only_for(
-                "csv",
-                &[
-                    ("delimiter", spec.delimiter.is_some()),
-                    ("quote", spec.quote.is_some()),
-                    ("columns", spec.columns.is_some()),
-                    ("ragged", spec.ragged == Ragged::Error),
-                ],
-            )?;
+            only_for("csv", &of_csv(spec))?;
             Ok(Origin::Files(jsonl.as_slice(), format(spec, Shape::Lines)?))
         }
         (None, None, Some(sql)) => {
+            only_for("files", &of_csv(spec))?;
             only_for(
                 "files",
                 &[
-                    ("delimiter", spec.delimiter.is_some()),
-                    ("quote", spec.quote.is_some()),
-                    ("columns", spec.columns.is_some()),
-                    ("ragged", spec.ragged == Ragged::Error),
                     ("encoding", spec.encoding.is_some()),
                     ("compression", spec.compression.is_some()),
                     ("record_bytes_max", spec.record_bytes_max.is_some()),
@@ -79,6 +75,31 @@ pub(super) fn origin(spec: &SourceSpec) -> Result<Origin<'_>, SourceError> {
     }
 }
 
+/// The settings that have a meaning for separated values only, and whether they are given.
+fn of_csv(spec: &SourceSpec) -> [(&'static str, bool); 7] {
+    [
+        ("delimiter", spec.delimiter.is_some()),
+        ("quote", spec.quote.is_some()),
+        ("columns", spec.columns.is_some()),
+        ("ragged", spec.ragged == Ragged::Error),
+        ("skip_lines", spec.skip_lines.is_some()),
+        ("trim_header", spec.trim_header),
+        ("duplicate_columns", spec.duplicate_columns == DuplicateColumns::Rename),
+    ]
+}
+
+/// What is done to the names in the header, which there must be then.
+fn header_names(spec: &SourceSpec) -> Result<HeaderNames, SourceError> {
+    let names = HeaderNames { trim: spec.trim_header, duplicates: spec.duplicate_columns };
+    let asked = names.trim || names.duplicates == DuplicateColumns::Rename;
+    if asked && spec.columns.is_some() {
+        return Err(setting(
+            "`trim_header` and `duplicate_columns` are about a header, and `columns` says that there is none; take one out",
+        ));
+    }
+    Ok(names)
+}
+
 fn format(spec: &SourceSpec, shape: Shape) -> Result<Format, SourceError> {
     Ok(Format {
         shape,
@@ -87,7 +108,18 @@ fn format(spec: &SourceSpec, shape: Shape) -> Result<Format, SourceError> {
         compression: spec.compression,
         columns: csv::said_columns(spec)?,
         ragged: spec.ragged,
+        skip_lines: skip_lines(spec)?,
+        names: header_names(spec)?,
     })
+}
+
+fn skip_lines(spec: &SourceSpec) -> Result<u64, SourceError> {
+    match spec.skip_lines.unwrap_or(0) {
+        lines if lines > SKIP_LINES_MAX => {
+            Err(setting(&format!("`skip_lines` = {lines} must be from 0 to {SKIP_LINES_MAX}")))
+        }
+        lines => Ok(lines),
+    }
 }
 
 fn csv_shape(spec: &SourceSpec) -> Result<Shape, SourceError> {

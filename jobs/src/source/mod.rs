@@ -10,6 +10,7 @@
 //! * `cut`, `plan`: where records begin, and where chunks do.
 //! * `file`: the state of a file when it was planned, and whether it is still the same.
 //! * `chunk`, `csv`, `jsonl`, `record`: from bytes to records; `rows`: to the fields of each row.
+//! * `sniff`: what a file looks like, for people.
 //! * `sql`: rows of a query.
 
 mod chunk;
@@ -23,6 +24,7 @@ mod names;
 mod plan;
 mod record;
 mod rows;
+mod sniff;
 mod spool;
 mod sql;
 mod unpack;
@@ -43,6 +45,7 @@ pub use names::FILES_MAX;
 pub use plan::{CHUNK_BYTES_MAX, CHUNK_FIELDS_MAX};
 pub use record::{RAW_BYTES_MAX, Record, Unreadable};
 pub(crate) use rows::Rows;
+pub use sniff::{Look, look};
 pub use spool::{SPOOL_BYTES_DEFAULT, remove_spooled};
 pub use unpack::Stream;
 

@@ -1,10 +1,11 @@
 //! From files to chunks: one pass that finds where records begin and holds nothing but a buffer.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 
 use gristmill_core::chunk::{ChunkPayload, FileFingerprint, Slice, SourceFingerprint};
 use gristmill_core::definition::{CHUNK_ITEMS_MAX, Ragged};
+use memchr::memchr;
 
 use super::ChunkSize;
 use super::csv::{self, RowReader};
@@ -21,14 +22,14 @@ pub const CHUNK_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// so a byte limit alone would not bound a file of thousands of columns.
 pub const CHUNK_FIELDS_MAX: u64 = 250_000;
 
-/// Into how many chunks an input is cut unless said otherwise: enough for many workers, and for a progress to be seen.
+/// Into how many chunks an input is cut whose size is to fit: enough for many workers, and for a progress to be seen.
 const FITTING_CHUNKS: u64 = 64;
 
 /// A chunk of less is not worth its transaction and its file.
 const FITTING_BYTES_MIN: u64 = 64 * 1024;
 
 /// A chunk of more only takes more memory.
-const FITTING_BYTES_MAX: u64 = 2 * 1024 * 1024;
+const FITTING_BYTES_MAX: u64 = 1024 * 1024;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
@@ -199,23 +200,49 @@ fn body(ready: &Ready, format: &Format) -> Result<Body, SourceError> {
     file.by_ref().take(BYTE_ORDER_MARK.len() as u64).read_to_end(&mut mark).map_err(io)?;
     let from = if mark == BYTE_ORDER_MARK { mark.len() as u64 } else { 0 };
     file.seek(SeekFrom::Start(from)).map_err(io)?;
+    let (from, line) = skipped(&mut file, from, format.skip_lines, name)?;
+    file.seek(SeekFrom::Start(from)).map_err(io)?;
     let (from, line) = match (format.shape, &format.columns) {
-        (Shape::Lines, _) => (from, 1),
+        (Shape::Lines, _) => (from, line),
         (Shape::Csv { .. }, Some(columns)) => {
             fingerprint.columns.clone_from(columns);
-            (from, 1)
+            (from, line)
         }
         (Shape::Csv { delimiter, quote }, None) => {
-            let mut splitter = RecordSplitter::new(&file, format.shape, format.limit, from, 1);
+            let mut splitter = RecordSplitter::new(&file, format.shape, format.limit, from, line);
             let Some(row) = splitter.next().map_err(|error| cut_error(name, format.limit, error))? else {
                 return Err(no_header(name, fingerprint.bytes));
             };
             let mut reader = RowReader::new(delimiter, quote);
-            fingerprint.columns = csv::header(&mut reader, row.bytes, row.unclosed, name, row.line)?;
+            let found = (row.bytes, row.unclosed);
+            fingerprint.columns = csv::header(&mut reader, found, name, row.line, format.names)?;
             (row.to, row.line_after)
         }
     };
     Ok(Body { fingerprint, from, line })
+}
+
+/// Where the file goes on behind so many lines, and on which line that is.
+fn skipped(file: &mut File, from: u64, lines: u64, name: &str) -> Result<(u64, u64), SourceError> {
+    let (mut at, mut left) = (from, lines);
+    let mut reader = BufReader::new(file);
+    while left > 0 {
+        let piece = reader.fill_buf().map_err(|error| SourceError::from_io(name, &error))?;
+        if piece.is_empty() {
+            let problem = format!("the file has {} lines, and `skip_lines` leaves out {lines}", lines - left);
+            return Err(SourceError::Header { name: name.to_owned(), line: 1, problem });
+        }
+        let used = match memchr(b'\n', piece) {
+            Some(end) => {
+                left -= 1;
+                end + 1
+            }
+            None => piece.len(),
+        };
+        reader.consume(used);
+        at += used as u64;
+    }
+    Ok((at, lines + 1))
 }
 
 fn no_header(name: &str, bytes: u64) -> SourceError {

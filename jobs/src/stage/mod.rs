@@ -7,6 +7,7 @@
 pub mod enrich;
 mod field;
 pub mod format;
+pub mod nulls;
 pub mod parse;
 pub mod sanitize;
 pub mod transform;

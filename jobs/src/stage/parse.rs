@@ -131,7 +131,11 @@ impl Rule {
             Some(other) => return Err(format!("is {}; {}", shown(other), self.right())),
         };
         if text.is_empty() {
-            let state = if value.is_none() { "is missing" } else { "is empty" };
+            let state = match value {
+                None => "is missing",
+                Some(Value::Null) => "is null",
+                Some(_) => "is empty",
+            };
             return if self.optional { Ok(None) } else { Err(format!("{state}; {}", self.right())) };
         }
         // A JSON number is written with a point, whatever the notation of the texts; of a time it is a text like others.

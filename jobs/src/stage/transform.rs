@@ -26,7 +26,7 @@ impl Transform {
     }
 
     /// Lets `read` look at the program as it is written. `None`: it is too long to be looked at.
-    pub(crate) fn with_term<R>(&self, read: impl FnOnce(&Tree<'_>) -> R) -> Option<R> {
+    pub(crate) fn with_term<R: Send>(&self, read: impl FnOnce(&Tree<'_>) -> R + Send) -> Option<R> {
         crate::jq::with_term(&self.code, read)
     }
 

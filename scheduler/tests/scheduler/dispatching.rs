@@ -8,7 +8,6 @@ use gristmill_broker::{ConsumeOptions, Consumer, Message, Settings};
 use gristmill_core::duration::Span;
 use gristmill_core::id::{DEFAULT_TENANT, JobId, WorkerId};
 use gristmill_core::job::{JobState, NewJob, Priority};
-use gristmill_scheduler::SchedulerOptions;
 use gristmill_scheduler::duties::copies::copies;
 use gristmill_scheduler::duties::probe::{LOST_AFTER, Prober};
 use gristmill_scheduler::duties::relay::OutboxRelay;
@@ -23,7 +22,8 @@ use lapin::BasicProperties;
 use lapin::options::{BasicGetOptions, BasicPublishOptions, BasicRejectOptions, QueuePurgeOptions};
 use lapin::types::AMQPValue;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+
+use crate::env::Running;
 
 const QUEUE: &str = "default";
 
@@ -357,16 +357,8 @@ async fn a_queue_that_gives_no_answer_costs_neither_leadership_nor_rescues() {
     let claim = Claim { queues: vec![OTHER.to_owned()], ..testing::claim_as(worker, 1) };
     let claimed = env.store.claim_next(&claim).await.expect("claimed");
     proxy.silence(&env.namespace.priority(QUEUE, Priority::Normal));
-    let stop = CancellationToken::new();
-    let options = SchedulerOptions {
-        store: env.store.handle(),
-        dispatcher: env.dispatcher.clone(),
-        settings: gristmill_scheduler::settings::Settings::default(),
-        schedules: None,
-        retention: PrunerOptions::default(),
-        audit: Default::default(),
-    };
-    let running = tokio::spawn(gristmill_scheduler::run(options, stop.clone().cancelled_owned()));
+    let (settings, retention) = (Default::default(), PrunerOptions::default());
+    let _running = Running::of(&env.store.handle(), &env.dispatcher, settings, retention);
     let deadline = Instant::now() + PATIENCE;
     while !proxy.has_silenced() || env.state(claimed[0].fence.job).await != JobState::Queued {
         assert!(Instant::now() < deadline, "the job of the lost worker is not rescued");
@@ -378,8 +370,6 @@ async fn a_queue_that_gives_no_answer_costs_neither_leadership_nor_rescues() {
         assert!(Instant::now() < deadline, "it was renewed {} times", renewals.len());
         renewals.insert(env.store.count("SELECT (extract(epoch FROM lease_until) * 1000)::BIGINT FROM leader").await);
     }
-    stop.cancel();
-    running.abort();
 }
 
 /// Takes one message, at most sixty in a row.

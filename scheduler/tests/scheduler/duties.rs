@@ -8,7 +8,7 @@ use gristmill_core::settle::{Ending, Verdict};
 use gristmill_store::testing;
 use gristmill_store::{Completion, GROUP_JOBS_MAX, HistoryFilter, NewBatch};
 
-use crate::env::{env, order};
+use crate::env::{Running, env, order};
 use gristmill_core::batch::BatchState;
 use gristmill_core::duration::Span;
 use gristmill_core::id::DEFAULT_TENANT;
@@ -19,11 +19,10 @@ use gristmill_scheduler::duties::promote::promote;
 use gristmill_scheduler::duties::reconcile::reconcile;
 use gristmill_scheduler::duties::relay::OutboxRelay;
 use gristmill_scheduler::duties::rescue::rescue;
-use gristmill_scheduler::{DutySettings, SchedulerOptions, Settings, run};
+use gristmill_scheduler::{DutySettings, Settings};
 use gristmill_service::control::operation::OperationRequest;
 use gristmill_service::failure_budget::FailureBudgets;
 use gristmill_service::retention::{Keep, PrunerOptions, RetentionSettings};
-use tokio::sync::oneshot;
 
 #[tokio::test]
 async fn only_jobs_whose_time_has_come_are_promoted() {
@@ -120,28 +119,16 @@ async fn a_relay_without_a_road_has_nothing_to_do() {
 async fn the_loop_promotes_and_leaves_when_told() {
     let env = env().await;
     let id = env.enqueue(|job| job.run = RunAt::In(Duration::from_millis(20))).await;
-    let (stop, stopped) = oneshot::channel::<()>();
     let duties = DutySettings { promote: Span(Duration::from_millis(5)), ..DutySettings::default() };
     let settings = Settings { duties, ..Settings::default() };
-    let options = SchedulerOptions {
-        store: env.store.clone(),
-        dispatcher: env.dispatcher.clone(),
-        settings,
-        schedules: None,
-        retention: PrunerOptions::default(),
-        audit: Default::default(),
-    };
-    let scheduler = tokio::spawn(run(options, async move {
-        stopped.await.expect("the test stops the scheduler");
-    }));
+    let running = Running::of(&env.store, &env.dispatcher, settings, PrunerOptions::default());
     let promoted = async {
         while env.job(id).await.state != JobState::Queued {
             tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(Duration::from_secs(120), promoted).await.expect("promoted");
-    stop.send(()).expect("the scheduler runs");
-    scheduler.await.expect("no panic").expect("an orderly end");
+    running.ended().await;
     let workers = env.store.workers().await.expect("the store answers");
     assert_eq!((workers[0].role.as_str(), workers[0].state.as_str()), ("scheduler", "stopped"));
 }
@@ -153,18 +140,7 @@ async fn the_loop_deletes_what_is_kept_for_too_long() {
     env.store.cancel_job(DEFAULT_TENANT, id, "enough", false).await.expect("cancelled");
     let mut retention = PrunerOptions::default();
     retention.settings.jobs = Keep::For(Duration::ZERO);
-    let options = SchedulerOptions {
-        store: env.store.clone(),
-        dispatcher: env.dispatcher.clone(),
-        settings: Settings::default(),
-        schedules: None,
-        retention,
-        audit: Default::default(),
-    };
-    let (stop, stopped) = oneshot::channel::<()>();
-    let scheduler = tokio::spawn(run(options, async move {
-        stopped.await.expect("the test stops the scheduler");
-    }));
+    let running = Running::of(&env.store, &env.dispatcher, Settings::default(), retention);
     let gone = async {
         while env.store.job(DEFAULT_TENANT, id).await.expect("the store answers").is_some() {
             tokio::task::yield_now().await;
@@ -172,8 +148,7 @@ async fn the_loop_deletes_what_is_kept_for_too_long() {
     };
     tokio::time::timeout(Duration::from_secs(120), gone).await.expect("deleted by the first pass");
     assert_eq!(env.job(waits).await.state, JobState::Queued);
-    stop.send(()).expect("the scheduler runs");
-    scheduler.await.expect("no panic").expect("an orderly end");
+    running.ended().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -189,21 +164,9 @@ async fn the_loop_finishes_the_halt_of_a_large_batch() {
     env.store.halt_batch(batch.id, 0, "over its budget").await.expect("halted");
     let state = async || env.store.batch(DEFAULT_TENANT, batch.id).await.expect("asked").expect("it is there").state;
     assert_eq!(state().await, BatchState::Sealed, "a worker does only the first step");
-    let options = SchedulerOptions {
-        store: env.store.clone(),
-        dispatcher: env.dispatcher.clone(),
-        settings: Settings::default(),
-        schedules: None,
-        retention: PrunerOptions::default(),
-        audit: Default::default(),
-    };
-    let (stop, stopped) = oneshot::channel::<()>();
-    let scheduler = tokio::spawn(run(options, async move {
-        stopped.await.expect("the test stops the scheduler");
-    }));
+    let running = Running::of(&env.store, &env.dispatcher, Settings::default(), PrunerOptions::default());
     testing::eventually("its aggregate", async || (state().await == BatchState::Aggregating).then_some(())).await;
-    stop.send(()).expect("the scheduler runs");
-    scheduler.await.expect("no panic").expect("an orderly end");
+    running.ended().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -217,26 +180,14 @@ async fn the_loop_makes_the_steps_of_operations() {
     let why = order().because("wrong file");
     let started = env.service().start_operation(&why, &request, &RetentionSettings::default()).await.expect("started");
     let operation = started.operation.expect("no dry run").id;
-    let options = SchedulerOptions {
-        store: env.store.clone(),
-        dispatcher: env.dispatcher.clone(),
-        settings: Settings::default(),
-        schedules: None,
-        retention: PrunerOptions::default(),
-        audit: Default::default(),
-    };
-    let (stop, stopped) = oneshot::channel::<()>();
-    let scheduler = tokio::spawn(run(options, async move {
-        stopped.await.expect("the test stops the scheduler");
-    }));
+    let running = Running::of(&env.store, &env.dispatcher, Settings::default(), PrunerOptions::default());
     let done = testing::eventually("its end", async || {
         let seen = env.service().operation(DEFAULT_TENANT, operation).await.expect("it is there");
         (seen.state == OperationState::Finished).then_some(seen.done)
     })
     .await;
     assert_eq!(done, 2 * GROUP_JOBS_MAX as u64);
-    stop.send(()).expect("the scheduler runs");
-    scheduler.await.expect("no panic").expect("an orderly end");
+    running.ended().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -255,18 +206,7 @@ async fn the_loop_moves_what_has_passed_into_the_history_and_removes_it_after_it
     let mut retention = PrunerOptions::default();
     // Whatever is over at all is old enough.
     retention.settings.history_minutes = Keep::For(Duration::ZERO);
-    let options = SchedulerOptions {
-        store: env.store.clone(),
-        dispatcher: env.dispatcher.clone(),
-        settings: Settings::default(),
-        schedules: None,
-        retention,
-        audit: Default::default(),
-    };
-    let (stop, stopped) = oneshot::channel::<()>();
-    let scheduler = tokio::spawn(run(options, async move {
-        stopped.await.expect("the test stops the scheduler");
-    }));
+    let running = Running::of(&env.store, &env.dispatcher, Settings::default(), retention);
     let hours = testing::eventually("an hour of history", async || {
         let points = env.store.history(&filter(HistoryStep::Hour)).await.expect("read");
         (!points.is_empty()).then_some(points)
@@ -277,6 +217,5 @@ async fn the_loop_moves_what_has_passed_into_the_history_and_removes_it_after_it
         env.store.history(&filter(HistoryStep::Minute)).await.expect("read").is_empty().then_some(())
     })
     .await;
-    stop.send(()).expect("the scheduler runs");
-    scheduler.await.expect("no panic").expect("an orderly end");
+    running.ended().await;
 }

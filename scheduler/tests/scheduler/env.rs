@@ -12,13 +12,17 @@ use gristmill_core::settle::{Ending, Verdict};
 use gristmill_jobs::pool::ItemPool;
 use gristmill_jobs::process::Processors;
 use gristmill_jobs::{JobContext, RegistryOptions, registry};
+use gristmill_scheduler::{SchedulerError, SchedulerOptions, Settings};
 use gristmill_service::dispatcher::Dispatcher;
+use gristmill_service::retention::PrunerOptions;
 use gristmill_service::start::{StartBatch, StartError, StartedBatch};
 use gristmill_service::{Actor, Order, Service};
 use gristmill_store::sqlite::SqliteStore;
 use gristmill_store::{Claim, Completion, JobView, NewWorker, StoreHandle};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// A store of its own and what is built on it.
@@ -27,6 +31,45 @@ pub(crate) struct TestEnv {
     pub(crate) dispatcher: Dispatcher,
     pub(crate) dir: TempDir,
     kinds: RegistryOptions,
+}
+
+/// A scheduler that runs. Dropping it ends it without a farewell.
+pub(crate) struct Running {
+    stop: CancellationToken,
+    scheduler: JoinHandle<Result<(), SchedulerError>>,
+}
+
+impl Running {
+    /// Starts one without schedules.
+    pub(crate) fn of(
+        store: &StoreHandle,
+        dispatcher: &Dispatcher,
+        settings: Settings,
+        retention: PrunerOptions,
+    ) -> Self {
+        let options = SchedulerOptions {
+            store: store.clone(),
+            dispatcher: dispatcher.clone(),
+            settings,
+            schedules: None,
+            retention,
+            audit: Default::default(),
+        };
+        let stop = CancellationToken::new();
+        Self { scheduler: tokio::spawn(gristmill_scheduler::run(options, stop.clone().cancelled_owned())), stop }
+    }
+
+    /// Tells it to end, and waits until it has.
+    pub(crate) async fn ended(mut self) {
+        self.stop.cancel();
+        (&mut self.scheduler).await.expect("no panic").expect("an orderly end");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.scheduler.abort();
+    }
 }
 
 pub(crate) async fn env() -> TestEnv {

@@ -39,7 +39,8 @@ pub use audit::{AuditEntryDocument, AuditVerifiedDocument};
 pub use batch::{BatchWithResult, PlannedBatchDocument, PlannedCounts, WouldStartDocument};
 pub use chunk::{ChunkDocument, ChunkResultDocument};
 pub use configuration::{
-    CheckDocument, ContextDocument, DefinitionDocument, ProblemDocument, SettingDocument, VersionDocument,
+    CheckDocument, ContextDocument, DefinitionDocument, InitDocument, LookDocument, ProblemDocument, SettingDocument,
+    TrialDocument, TriedItemDocument, TriedStepDocument, VersionDocument,
 };
 pub use doctor::{DoctorDocument, FindingDocument, ReconcileDocument};
 pub use email::{

@@ -3,6 +3,7 @@
 //! * [`batch`]: a batch from a definition and an input. [`plan`]: how its chunks get into the store.
 //! * [`run`]: the run of a tick, a batch or a job, with its parameters. [`event`]: the run of an event.
 //! * [`params`]: `KEY=VALUE`. [`render`]: `{{ … }}` in a source, an output or a payload.
+//! * [`trial`]: what would become of the first items.
 //! * [`lease`]: held while a run is planned, so that another process takes over when its planner dies.
 
 pub mod batch;
@@ -12,6 +13,7 @@ pub mod params;
 pub mod plan;
 pub mod render;
 pub mod run;
+pub mod trial;
 pub mod watch_settings;
 
 use std::collections::BTreeMap;
@@ -30,6 +32,7 @@ pub use event::{EventError, EventRequest};
 pub use lease::Lease;
 pub use plan::StartBatch;
 pub use run::{RunError, StartedRun, turn};
+pub use trial::{TRIAL_ITEMS_MAX, try_out};
 pub use watch_settings::WatchSettings;
 
 /// The part of the configuration that runs and the scheduler follow.

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use gristmill_core::audit::Action;
 use gristmill_core::backoff;
 use gristmill_core::chunk::{ChunkPayload, Slice};
-use gristmill_core::definition::{BatchDefinition, CHUNK_ITEMS_DEFAULT, OneOrMany};
+use gristmill_core::definition::{BatchDefinition, OneOrMany};
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_dispatcher::Overlap;
 use gristmill_jobs::RegistryOptions;
 use gristmill_jobs::pipeline::{DefinitionError, Pipeline, resolve};
-use gristmill_jobs::source::{self, ChunkSize, OpenOptions, Planner, Stream};
+use gristmill_jobs::source::{self, OpenOptions, Planner, Stream};
 use gristmill_store::{GROUP_JOBS_MAX, NewBatch, NewChunk, StoreError};
 use serde_json::Value;
 use uuid::Uuid;
@@ -83,7 +83,7 @@ pub(crate) async fn prepare(tenant: &str, start: StartBatch) -> Result<Prepared,
     let options = OpenOptions {
         spool_dir: start.spool_dir,
         base_dir,
-        chunk: chunk_size(&definition),
+        chunk: gristmill_jobs::chunk_size(&definition, &pipeline),
         spool_bytes_max: start.spool_bytes_max,
         stdin: start.stdin,
     };
@@ -99,15 +99,6 @@ pub(crate) async fn prepare(tenant: &str, start: StartBatch) -> Result<Prepared,
         trace,
     };
     Ok(Prepared { batch, planner })
-}
-
-/// What takes its time at each item gets chunks of a number that people can wait for.
-fn chunk_size(definition: &BatchDefinition) -> ChunkSize {
-    match (definition.chunk, &definition.process) {
-        (Some(items), _) => ChunkSize::Items(items),
-        (None, Some(_)) => ChunkSize::Items(CHUNK_ITEMS_DEFAULT),
-        (None, None) => ChunkSize::Fitting,
-    }
 }
 
 /// The definition that the run keeps: complete in itself, with every path absolute, because a worker may have started

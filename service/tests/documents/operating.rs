@@ -7,9 +7,10 @@ use gristmill_core::duration::Span;
 use gristmill_service::control::dead::RedriveReport;
 use gristmill_service::documents::{
     CheckDocument, ContextDocument, DeadReportDocument, DefinitionDocument, DoctorDocument, EndedJobsDocument,
-    ErrorBody, ErrorDocument, FindingDocument, LimitDocument, MigrationsDocument, PoisonDocument,
-    PoisonMessageDocument, ProblemDocument, QueueDocument, ReconcileDocument, RedrivenDocument, ReportDocument,
-    SettingDocument, VersionDocument, WorkerDocument, WouldSetLimitDocument,
+    ErrorBody, ErrorDocument, FindingDocument, InitDocument, LimitDocument, LookDocument, MigrationsDocument,
+    PoisonDocument, PoisonMessageDocument, ProblemDocument, QueueDocument, ReconcileDocument, RedrivenDocument,
+    ReportDocument, SettingDocument, TrialDocument, TriedItemDocument, TriedStepDocument, VersionDocument,
+    WorkerDocument, WouldSetLimitDocument,
 };
 use gristmill_store::{
     ControlReport, LimitOrigin, LimitSpec, LimitUse, MigrationView, PoisonMessage, QueueView, ReconcileReport,
@@ -180,14 +181,6 @@ fn itself() -> Vec<Sample> {
     let doctor = |findings| DoctorDocument::from(Vec::from_iter(findings));
     let found =
         ReconcileReport { batches: 3, findings: vec!["batch 7: chunks 3 of 4".to_owned()], ..Default::default() };
-    let problem = ProblemDocument {
-        key: "batch.retail.chunk".to_owned(),
-        place: Some("config.toml:7".to_owned()),
-        message: "`0` is no size".to_owned(),
-        hint: Some("write at least 1".to_owned()),
-    };
-    let bare = ProblemDocument { place: None, hint: None, ..problem.clone() };
-    let check = |problems: Vec<ProblemDocument>, batches| CheckDocument { ok: problems.is_empty(), batches, problems };
     let version = VersionDocument { name: "gristmill".to_owned(), version: "0.1.0".to_owned() };
     let (key, origin) = ("worker.slots".to_owned(), "config.toml:3".to_owned());
     let setting = SettingDocument { key, value: json!(8), origin };
@@ -213,8 +206,6 @@ fn itself() -> Vec<Sample> {
             ReconcileDocument::new(true, &found),
             ReconcileDocument::new(false, &ReconcileReport::default()),
         ),
-        sample("CheckDocument", check(vec![problem.clone()], vec!["retail".to_owned()]), check(Vec::new(), Vec::new())),
-        sample("ProblemDocument", problem, bare),
         sample("VersionDocument", &version, &version),
         sample("SettingDocument", &setting, &setting),
         sample(
@@ -233,5 +224,59 @@ pub(super) fn samples() -> Vec<Sample> {
     samples.extend(poison());
     samples.extend(reports());
     samples.extend(itself());
+    samples.extend(configuration());
     samples
+}
+
+/// What is said of a configuration, of a first look at an input, and of a first project.
+fn configuration() -> Vec<Sample> {
+    let problem = ProblemDocument {
+        key: "batch.retail.chunk".to_owned(),
+        place: Some("config.toml:7".to_owned()),
+        message: "`0` is no size".to_owned(),
+        hint: Some("write at least 1".to_owned()),
+    };
+    let bare = ProblemDocument { place: None, hint: None, ..problem.clone() };
+    let look = LookDocument {
+        batch: "retail".to_owned(),
+        file: "invoices.csv".to_owned(),
+        delimiter: ",".to_owned(),
+        better: Some(";".to_owned()),
+        columns: vec!["InvoiceNo".to_owned()],
+        rows: vec![vec!["536365".to_owned()]],
+    };
+    let check = |problems: Vec<ProblemDocument>, batches| CheckDocument {
+        ok: problems.is_empty(),
+        batches,
+        problems,
+        sources: vec![look.clone()],
+    };
+    let init = InitDocument {
+        folder: ".".to_owned(),
+        files: vec!["config.toml".to_owned()],
+        next: "gristmill check".to_owned(),
+    };
+    let trial = TrialDocument { batch: "retail".to_owned(), items: Vec::new(), result: json!({ "rows": 1 }) };
+    let tried_step = TriedStepDocument { stage: "read".to_owned(), item: json!({ "Quantity": "x" }) };
+    let tried = TriedItemDocument {
+        position: 0,
+        line: Some(2),
+        steps: vec![tried_step.clone()],
+        end: "quarantined".to_owned(),
+        stage: Some("parse".to_owned()),
+        reason: Some("`Quantity` is `x`; a whole number such as 1234 is wanted".to_owned()),
+    };
+    vec![
+        sample("LookDocument", look.clone(), LookDocument { better: None, ..look.clone() }),
+        sample("InitDocument", init.clone(), init),
+        sample("TrialDocument", TrialDocument { items: vec![tried.clone()], ..trial.clone() }, trial),
+        sample(
+            "TriedItemDocument",
+            tried.clone(),
+            TriedItemDocument { line: None, stage: None, reason: None, ..tried },
+        ),
+        sample("TriedStepDocument", tried_step.clone(), tried_step),
+        sample("CheckDocument", check(vec![problem.clone()], vec!["retail".to_owned()]), check(Vec::new(), Vec::new())),
+        sample("ProblemDocument", problem, bare),
+    ]
 }

@@ -10,6 +10,7 @@
 
 #[allow(dead_code, reason = "the tests of what pages cost use more of it")]
 mod history;
+mod instructions;
 mod operations;
 mod postgres;
 mod sqlite;

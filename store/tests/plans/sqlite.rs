@@ -2,45 +2,29 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use gristmill_store::sqlite::SqliteStore;
 use gristmill_store::testing::TestStore;
 use gristmill_store::{Settings, StoreHandle};
 
 use crate::history::{self, SQLITE};
+use crate::instructions::Instructions;
 use crate::operations::{self, Meter};
 
 /// How many thousand instructions a step may take. Reading a backlog of 10,000 jobs takes three hundred.
 const THOUSANDS_MAX: i64 = 150;
 
-/// Counts what the connections of a store do.
+/// Counts what the connections of a store do, and notes what is too much.
 struct Counted {
-    thousands: Arc<AtomicI64>,
+    instructions: Instructions,
     wrong: Vec<String>,
-}
-
-impl Counted {
-    async fn of(store: &SqliteStore) -> Self {
-        let thousands = Arc::new(AtomicI64::new(0));
-        for pool in store.pools().await {
-            let mut conn = pool.acquire().await.expect("the connection");
-            let mut handle = conn.lock_handle().await.expect("its handle");
-            let counter = Arc::clone(&thousands);
-            handle.set_progress_handler(1_000, move || {
-                counter.fetch_add(1, Ordering::Relaxed);
-                true
-            });
-        }
-        Self { thousands, wrong: Vec::new() }
-    }
 }
 
 impl Meter for Counted {
     async fn step<T>(&mut self, name: &str, step: impl Future<Output = gristmill_store::Result<T>>) -> T {
-        self.thousands.store(0, Ordering::Relaxed);
+        self.instructions.thousands();
         let done = step.await.unwrap_or_else(|error| panic!("{name}: {error}"));
-        let took = self.thousands.load(Ordering::Relaxed);
+        let took = self.instructions.thousands();
         println!("{took:>8} {name}");
         if took > THOUSANDS_MAX {
             self.wrong.push(format!("{name} took {took},000 instructions, {THOUSANDS_MAX},000 at most"));
@@ -60,7 +44,7 @@ async fn on_sqlite_each_step_reads_what_it_needs() {
         let path = test.url().trim_start_matches("sqlite://").to_owned();
         let settings = Settings { connections: 1, ..Settings::default() };
         let store = SqliteStore::connect(path.as_ref(), &settings, true).await.expect("opened");
-        let mut counted = Counted::of(&store).await;
+        let mut counted = Counted { instructions: Instructions::of(&store).await, wrong: Vec::new() };
         let store: StoreHandle = Arc::new(store);
         operations::all(&store, &mut counted).await;
         assert!(counted.wrong.is_empty(), "after {statistics}:\n{}", counted.wrong.join("\n"));

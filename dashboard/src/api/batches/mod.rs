@@ -3,6 +3,7 @@
 mod outputs;
 pub(crate) mod start;
 mod steer;
+mod tables;
 mod upload;
 
 use chrono::Utc;
@@ -34,6 +35,7 @@ pub(super) fn routes() -> Routes {
         .get("/api/v1/batches/{batch}", "A batch with its result and what it waits for", show)
         .get("/api/v1/batches/{batch}/chunks", "The chunks of a batch, newest first", chunks)
         .get("/api/v1/batches/{batch}/results", "What was merged of a batch's chunks", outputs::results)
+        .get("/api/v1/batches/{batch}/results/{table}", "A table of it: separated values, or Markdown", tables::table)
         .get("/api/v1/batches/{batch}/outputs", "The files that a batch has written, by their chunks", outputs::outputs)
         .get_slowly(
             "/api/v1/batches/{batch}/outputs/{output}",

@@ -40,9 +40,14 @@ impl PartialSchema for Merged {
 impl ToSchema for Merged {}
 
 pub(super) async fn results(caller: Allowed<perm::ContentsRead>, Path(id): Path<BatchId>) -> Outcome<Merged> {
-    let batch = find(&caller, id).await?;
+    Ok(Answer::new(Merged(merged(&caller, id).await?)))
+}
+
+/// The result of a batch that has one.
+pub(super) async fn merged(caller: &Allowed<perm::ContentsRead>, id: BatchId) -> Result<Value> {
+    let batch = find(caller, id).await?;
     match batch.result {
-        Some(result) => Ok(Answer::new(Merged(result))),
+        Some(result) => Ok(result),
         None if batch.state.is_final() => {
             Err(ApiError::not_found(format!("batch {id} has no result: it is {}", batch.state)))
         }

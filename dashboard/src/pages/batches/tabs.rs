@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use gristmill_core::access::Permission;
 use gristmill_core::job::JobState;
+use gristmill_core::result_table::{ResultTable, cell, tables};
 use gristmill_jobs::kind::chunk::CHUNK;
 use gristmill_service::documents::OutputDocument;
 use gristmill_store::{BatchView, JobFilter, JobView, Page as Rows, QuarantineFilter, QuarantineView};
@@ -21,6 +22,9 @@ use crate::pages::parts::pager::pager;
 use crate::pages::parts::state;
 use crate::pages::parts::table::{Row, column, numbers, row, table, wide};
 use crate::pages::parts::time::{instant, maybe};
+
+/// How many rows of a table are shown.
+const RESULT_ROWS: usize = 50;
 
 gristmill_core::words! {
     /// A tab.
@@ -311,8 +315,40 @@ fn result(caller: &Caller, batch: &BatchView) -> Markup {
         Some(_) if !sees_contents(caller) => html! { p class="muted" { "Your role does not show results." } },
         Some(result) => html! {
             p { a class="button" href={ "/api/v1/batches/" (batch.id) "/results" } download={ (batch.id) ".json" } { "Download" } }
+            @for table in tables(result) { (result_table(batch, &table)) }
             (shown_json("result", result))
         },
+    }
+}
+
+/// A name as one step of an address.
+fn encoded(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    name.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+/// The first rows of a table of the result, and where all of them are.
+fn result_table(batch: &BatchView, table: &ResultTable) -> Markup {
+    let place = format!("/api/v1/batches/{}/results/{}", batch.id, encoded(&table.name));
+    let class = |place: usize| table.is_numeric(place).then_some("num");
+    html! {
+        h3 { (table.name) }
+        div class="scroll" {
+            table class="cards" id={ "table-" (table.name) } {
+                caption class="unseen" { "The rows of " (table.name) }
+                thead { tr { @for (place, name) in table.columns.iter().enumerate() { th scope="col" class=[class(place)] { (name) } } } }
+                tbody {
+                    @for row in table.rows.iter().take(RESULT_ROWS) {
+                        tr { @for (place, value) in row.iter().enumerate() { td data-label=(table.columns[place]) class=[class(place)] { (cell(value)) } } }
+                    }
+                }
+            }
+        }
+        p {
+            @if table.rows.len() > RESULT_ROWS { "The first " (RESULT_ROWS) " of " (table.rows.len()) " rows. " }
+            a href={ (place) "?as=csv" } download { "CSV" } " "
+            a href={ (place) "?as=markdown" } download { "Markdown" }
+        }
     }
 }
 

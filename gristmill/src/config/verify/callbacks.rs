@@ -11,8 +11,19 @@ use crate::config::keys::join;
 use crate::config::origin::nearest_origin;
 
 /// What the data of a callback may have, and what every template has.
-const NAMES: [&str; 10] =
-    ["batch", "result", "result_bytes", "failure", "late_after", "reasons", "manifest", "range", "dict", "namespace"];
+const NAMES: [&str; 11] = [
+    "batch",
+    "result",
+    "result_bytes",
+    "failure",
+    "late_after",
+    "reasons",
+    "manifest",
+    "tables",
+    "range",
+    "dict",
+    "namespace",
+];
 
 impl Findings<'_> {
     pub(super) fn callbacks(&mut self, key: &str, batch: &BatchDefinition) {

@@ -1,0 +1,235 @@
+//! A trial: the same stages as in a chunk, one after another, and what each makes of each item is kept to be shown.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::gather::Gone;
+use super::{ItemInFlight, Pipeline, RunFailure, State, map_under_way};
+use crate::pool::ItemPool;
+use crate::process::ProcessContext;
+use crate::source::Record;
+use crate::stage::{Refusal, Step};
+
+/// What became of the first items of an input.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trial {
+    /// The items, in the order of the input.
+    pub items: Vec<TriedItem>,
+    /// What the measures come to over those that passed.
+    pub result: Value,
+}
+
+/// What became of one item.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TriedItem {
+    /// Its position in the whole input, counted from 0.
+    pub position: u64,
+    /// The line on which it begins, where the source has lines.
+    pub line: Option<u64>,
+    /// What it was after each stage that the definition has, `read` first. The stage that refused it is not among them.
+    pub steps: Vec<(&'static str, Value)>,
+    /// Where it ended.
+    pub end: TriedEnd,
+}
+
+/// Where an item ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TriedEnd {
+    /// It passed every stage.
+    Passed,
+    /// This stage skipped it on purpose.
+    Skipped(&'static str),
+    /// It would be set aside.
+    Refused {
+        /// The stage that refused it.
+        stage: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The stages that look at nothing but the item, each with what it made of it, and the end.
+type Prepared = (Vec<(&'static str, Value)>, Step);
+
+/// Items on trial.
+struct OnTrial {
+    travellers: Vec<ItemInFlight>,
+    steps: Vec<Vec<(&'static str, Value)>>,
+    /// The stage that skipped each.
+    skipped: Vec<Option<&'static str>>,
+}
+
+impl Pipeline {
+    /// Takes records through all stages and keeps what each makes of them. Nothing is written. Without a context for it
+    /// the step `process` is left out.
+    ///
+    /// # Errors
+    ///
+    /// When a lookup or the processor itself failed.
+    pub async fn trial(
+        self: &Arc<Self>,
+        records: Vec<Record>,
+        process: Option<&ProcessContext>,
+        pool: &ItemPool,
+    ) -> Result<Trial, RunFailure> {
+        let cancel = CancellationToken::new();
+        let mut tried = OnTrial::new(records);
+        let me = Arc::clone(self);
+        let trace = move |item| Ok(Some(me.traced(item)));
+        let prepared = map_under_way("transform", &mut tried.travellers, pool, &cancel, trace).await?;
+        tried.prepared(prepared);
+        for number in 0..self.enrich.len() {
+            self.enrich(number, &mut tried.travellers, pool, &cancel).await?;
+            tried.note("enrich");
+        }
+        if let (Some(step), Some(context)) = (&self.process, process) {
+            step.run(&mut tried.travellers, context).await?;
+            tried.note("process");
+        }
+        let me = Arc::clone(self);
+        let format = move |item| me.formatted(item).map(Some);
+        let written = map_under_way("format", &mut tried.travellers, pool, &cancel, format).await?;
+        Ok(self.ended(tried, written))
+    }
+
+    fn traced(&self, item: Value) -> Prepared {
+        let mut steps = Vec::new();
+        let end = self.trace(item, &mut steps);
+        (steps, end)
+    }
+
+    /// As [`prepare`](Self::prepare), stage by stage.
+    fn trace(&self, mut item: Value, steps: &mut Vec<(&'static str, Value)>) -> Step {
+        if let Some(validate) = &self.validate {
+            validate.check(&item)?;
+        }
+        if let Some(sanitize) = &self.sanitize {
+            sanitize.clean(&mut item);
+            steps.push(("sanitize", item.clone()));
+        }
+        if let Some(nulls) = &self.nulls {
+            nulls.apply(&mut item);
+            steps.push(("nulls", item.clone()));
+        }
+        self.parse.apply(&mut item)?;
+        if !self.parse.rules().is_empty() {
+            steps.push(("parse", item.clone()));
+        }
+        let Some(transform) = &self.transform else { return Ok(Some(item)) };
+        let made = transform.apply(&item)?;
+        steps.extend(made.clone().map(|made| ("transform", made)));
+        Ok(made)
+    }
+
+    fn ended(&self, tried: OnTrial, written: Vec<Option<(Value, Value)>>) -> Trial {
+        let OnTrial { travellers, mut steps, skipped } = tried;
+        let mut gatherer = self.gatherer();
+        let mut ends: Vec<(u64, Option<u64>, bool)> = Vec::with_capacity(travellers.len());
+        for ((in_flight, written), steps) in travellers.into_iter().zip(written).zip(&mut steps) {
+            let (position, line) = (in_flight.position, in_flight.line);
+            let passed = gatherer.take(Gone { in_flight, written });
+            ends.push((position, line, passed.is_some()));
+            steps.extend(passed.filter(|_| self.format.is_some()).map(|written| ("format", written)));
+        }
+        let outcome = gatherer.outcome();
+        let end = |position: u64, passed: bool, skipped: Option<&'static str>| {
+            if passed {
+                return TriedEnd::Passed;
+            }
+            match outcome.set_aside.iter().find(|item| item.position == position) {
+                Some(item) => TriedEnd::Refused { stage: item.stage.clone(), reason: item.reason.clone() },
+                None => TriedEnd::Skipped(skipped.unwrap_or("transform")),
+            }
+        };
+        let items = ends.into_iter().zip(steps).zip(skipped).map(|(((position, line, passed), steps), skipped)| {
+            TriedItem { position, line, steps, end: end(position, passed, skipped) }
+        });
+        Trial { items: items.collect(), result: self.aggregation.finish(&outcome.partial) }
+    }
+}
+
+impl OnTrial {
+    fn new(records: Vec<Record>) -> Self {
+        let read = |record: &Record| match &record.item {
+            Ok(item) => vec![("read", item.clone())],
+            Err(unreadable) => vec![("read", unreadable.raw.clone())],
+        };
+        Self {
+            steps: records.iter().map(read).collect(),
+            skipped: vec![None; records.len()],
+            travellers: records.into_iter().map(ItemInFlight::new).collect(),
+        }
+    }
+
+    fn prepared(&mut self, prepared: Vec<Option<Prepared>>) {
+        for (place, prepared) in prepared.into_iter().enumerate() {
+            let Some((steps, end)) = prepared else { continue };
+            self.steps[place].extend(steps);
+            self.travellers[place].state = match end {
+                Ok(Some(item)) => State::UnderWay(item),
+                Ok(None) => {
+                    self.skipped[place] = Some("transform");
+                    State::Skipped
+                }
+                Err(refusal) => State::Refused(refusal),
+            };
+        }
+    }
+
+    /// Notes what a stage has made of the items that were under way.
+    fn note(&mut self, stage: &'static str) {
+        for ((in_flight, steps), skipped) in self.travellers.iter().zip(&mut self.steps).zip(&mut self.skipped) {
+            match &in_flight.state {
+                State::UnderWay(item) => steps.push((stage, item.clone())),
+                State::Skipped if skipped.is_none() => *skipped = Some(stage),
+                State::Skipped | State::Refused(Refusal { .. }) => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gristmill_core::definition::BatchDefinition;
+    use serde_json::json;
+
+    use super::*;
+    use crate::process::Processors;
+
+    #[tokio::test]
+    async fn each_stage_shows_what_it_made_and_the_one_that_refuses_says_why() {
+        let pool = ItemPool::new(1).expect("threads");
+        let definition: BatchDefinition = serde_json::from_value(json!({
+            "source": { "csv": "in.csv" },
+            "validate": { "inline": { "required": ["n"] } },
+            "nulls": ["-"],
+            "parse": { "n": { "type": "integer", "optional": true } },
+            "transform": "select(.n != 0) | .twice = (.n * 2)",
+            "format": { "fields": ["twice"] },
+            "aggregate": { "sum": { "sum": "twice" } },
+        }))
+        .expect("a definition");
+        let pipeline = Pipeline::compile("b", &definition, "".as_ref(), &Processors::default(), &pool).expect("stages");
+        let record =
+            |(position, n): (u64, &str)| Record { position, line: Some(position + 2), item: Ok(json!({ "n": n })) };
+        let mut records: Vec<_> = (0..).zip(["7", "x", "0", "-"]).map(record).collect();
+        records.push(Record { position: 4, line: None, item: Ok(json!({ "m": "1" })) });
+        let trial = Arc::new(pipeline).trial(records, None, &pool).await.expect("tried");
+        let stages = |at: usize| trial.items[at].steps.iter().map(|(stage, _)| *stage).collect::<Vec<_>>();
+        assert_eq!(stages(0), ["read", "nulls", "parse", "transform", "format"]);
+        assert_eq!(trial.items[0].steps[3].1, json!({ "n": 7, "twice": 14 }));
+        assert_eq!((&trial.items[0].end, trial.items[0].line), (&TriedEnd::Passed, Some(2)));
+        assert_eq!(stages(1), ["read", "nulls"]);
+        let TriedEnd::Refused { stage, reason } = &trial.items[1].end else { panic!("{:?}", trial.items[1]) };
+        assert!(stage == "parse" && reason.starts_with("`n` is `x`"), "{stage}: {reason}");
+        assert_eq!(trial.items[2].end, TriedEnd::Skipped("transform"));
+        assert!(
+            matches!(&trial.items[3].end, TriedEnd::Refused { stage, .. } if stage == "transform"),
+            "null has no twice"
+        );
+        assert!(matches!(&trial.items[4].end, TriedEnd::Refused { stage, .. } if stage == "validate"));
+        assert_eq!(trial.result, json!({ "sum": "14" }));
+    }
+}
