@@ -40,7 +40,7 @@ const RESERVED_QUEUE: &str = "dlq";
 pub(crate) const AGGREGATE_KEY: &str = "agg:";
 
 /// The store's own tables, which no batch may write its output into.
-const OWN_TABLES: [&str; 33] = [
+const OWN_TABLES: [&str; 35] = [
     "access_link",
     "access_membership",
     "access_session",
@@ -61,6 +61,8 @@ const OWN_TABLES: [&str; 33] = [
     "limit_bucket",
     "managed",
     "operation",
+    "operation_batch",
+    "operation_item",
     "operation_job",
     "outbox",
     "poison",

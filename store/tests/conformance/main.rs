@@ -69,6 +69,7 @@ mod limits;
 mod misrouted;
 mod notifying;
 mod opening;
+mod operated;
 mod operations;
 mod patching;
 mod poison;

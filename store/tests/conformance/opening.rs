@@ -67,6 +67,8 @@ async fn emptied(store: &TestStore) {
         "flow",
         "history",
         "operation_job",
+        "operation_item",
+        "operation_batch",
         "operation",
         "outbox",
         "quarantine",
