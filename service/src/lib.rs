@@ -39,6 +39,7 @@ pub mod quarantine_sheet;
 pub mod quarantine_table;
 pub mod retention;
 mod service;
+pub mod shared;
 pub mod start;
 pub mod suggest;
 

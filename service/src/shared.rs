@@ -130,7 +130,7 @@ impl Shared {
     pub fn new(settings: &CacheSettings) -> Result<Self, String> {
         let Some(client) = client(&settings.redis)? else { return Ok(Self::default()) };
         if settings.redis.starts_with("rediss://") {
-            gristmill_jobs::outbound::one_tls_provider();
+            gristmill_jobs::one_tls_provider();
         }
         let config = ConnectionManagerConfig::new()
             .set_number_of_retries(1)
@@ -244,7 +244,9 @@ mod tests {
 
     #[test]
     fn an_address_that_is_none_of_redis_is_refused_and_not_quoted() {
-        for (url, right) in [("", true), ("redis://127.0.0.1:6379/0", true), ("rediss://:secret@cache.example.com", true)] {
+        for (url, right) in
+            [("", true), ("redis://127.0.0.1:6379/0", true), ("rediss://:secret@cache.example.com", true)]
+        {
             let settings = CacheSettings { redis: url.to_owned(), ..CacheSettings::default() };
             assert_eq!(settings.faults().is_empty(), right, "{url}");
         }

@@ -27,6 +27,7 @@ use gristmill_service::audit::AuditSettings;
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_service::documents::SettingDocument;
 use gristmill_service::retention::{PrunerOptions, RetentionSettings};
+use gristmill_service::shared::Shared;
 use gristmill_service::start::{ConfigSnapshot, RunContext};
 use gristmill_store::StoreHandle;
 use gristmill_store::testing::{TestStore, definition};
@@ -187,9 +188,30 @@ async fn serving(
     serving_over((home, store), settings_and_seats, accounts, revoked, recognize).await
 }
 
+/// A server that shares something with others.
+#[allow(dead_code, reason = "for the tests of the gate")]
+pub(crate) async fn sharing(settings: ServeSettings, shared: Shared) -> TestEnv {
+    let home = TestStore::sqlite(false).await;
+    let (store, revoked) = (home.handle(), Revoked::default());
+    let word = Arc::clone(&revoked);
+    let recognize = |_: &Accounts| -> Arc<dyn Recognize> { Arc::new(ByWord(word)) };
+    let links = AccountSettings::default();
+    serving_with((home, store), (settings, SEATS, shared), links, revoked, recognize).await
+}
+
 async fn serving_over(
-    (home, store): (TestStore, StoreHandle),
+    home_and_store: (TestStore, StoreHandle),
     (settings, seats): (ServeSettings, usize),
+    accounts: AccountSettings,
+    revoked: Revoked,
+    recognize: impl FnOnce(&Accounts) -> Arc<dyn Recognize>,
+) -> TestEnv {
+    serving_with(home_and_store, (settings, seats, Shared::default()), accounts, revoked, recognize).await
+}
+
+async fn serving_with(
+    (home, store): (TestStore, StoreHandle),
+    (settings, seats, shared): (ServeSettings, usize, Shared),
     accounts: AccountSettings,
     revoked: Revoked,
     recognize: impl FnOnce(&Accounts) -> Arc<dyn Recognize>,
@@ -200,7 +222,7 @@ async fn serving_over(
     let service = Service::new(Arc::clone(&store), dispatcher.clone());
     let run_context = run_context(&dir);
     let links = AccountSettings { url: "https://jobs.example.com".to_owned(), ..accounts };
-    let accounts = Accounts::new(service.clone(), Passwords::weak(), links);
+    let accounts = Accounts::new(service.clone(), Passwords::weak(), links).sharing(shared);
     let api = Api::new(ApiParts {
         service: service.clone(),
         run_context: run_context.clone(),

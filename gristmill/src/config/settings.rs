@@ -11,6 +11,7 @@ use gristmill_jobs::settings::{ExecSettings, HttpSettings, MailSettings, Webhook
 use gristmill_service::accounts::AccountSettings;
 use gristmill_service::audit::AuditSettings;
 use gristmill_service::retention::RetentionSettings;
+use gristmill_service::shared::CacheSettings;
 use gristmill_service::start::WatchSettings;
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +35,8 @@ pub struct Config {
     pub serve: ServeSettings,
     /// How long sessions and links of people last, and where links lead.
     pub accounts: AccountSettings,
+    /// What several servers share.
+    pub cache: CacheSettings,
     /// How emails are sent.
     pub mail: MailSettings,
     /// How signed notifications are sent.
@@ -65,7 +68,7 @@ pub struct Config {
 }
 
 /// The sections whose keys are fixed: those that the environment can set.
-pub const SECTIONS: [&str; 14] = [
+pub const SECTIONS: [&str; 15] = [
     "store",
     "broker",
     "worker",
@@ -73,6 +76,7 @@ pub const SECTIONS: [&str; 14] = [
     "listener",
     "serve",
     "accounts",
+    "cache",
     "mail",
     "webhook",
     "exec",

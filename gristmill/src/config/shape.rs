@@ -23,6 +23,7 @@ pub(super) fn read(mut tree: Map<String, Value>, origins: &Origins, errors: &mut
         listener: reader.section(&mut tree, "listener"),
         serve: reader.section(&mut tree, "serve"),
         accounts: reader.section(&mut tree, "accounts"),
+        cache: reader.section(&mut tree, "cache"),
         mail: reader.section(&mut tree, "mail"),
         webhook: reader.section(&mut tree, "webhook"),
         exec: reader.section(&mut tree, "exec"),

@@ -49,6 +49,9 @@ pub fn config(config: &mut Config, origins: &Origins) -> Vec<ConfigError> {
     for (key, wrong) in config.accounts.faults() {
         findings.push(&format!("accounts.{key}"), wrong);
     }
+    for (key, wrong) in config.cache.faults() {
+        findings.push(&format!("cache.{key}"), wrong);
+    }
     findings.mail(config);
     findings.exec(&config.exec);
     let addresses = [

@@ -16,6 +16,7 @@ use gristmill_service::audit::AuditSettings;
 use gristmill_service::documents::SettingDocument;
 use gristmill_service::process::operator;
 use gristmill_service::retention::PrunerOptions;
+use gristmill_service::shared::Shared;
 use gristmill_service::{Actor, Order, Service};
 use gristmill_store::StoreError;
 use gristmill_telemetry::{BoundListener, Certificates, Exporter, ServerState, bind};
@@ -160,7 +161,8 @@ async fn accounts(context: &ProcessContext, url: String) -> Result<Accounts> {
     let config = &context.loaded.config;
     let said = config.accounts.url.clone();
     let settings = AccountSettings { url: if said.is_empty() { url } else { said }, ..config.accounts.clone() };
-    let accounts = Accounts::new(context.service().await?, Passwords::default(), settings);
+    let shared = Shared::new(&config.cache).map_err(|wrong| CommandError::usage(format!("`cache.redis` {wrong}")))?;
+    let accounts = Accounts::new(context.service().await?, Passwords::default(), settings).sharing(shared);
     if config.serve.auth == Auth::Users {
         let order = Order::new(DEFAULT_TENANT, Actor::Program(operator()));
         match accounts.first_owner_link(&order).await {

@@ -16,6 +16,7 @@ use super::secret::Secret;
 use super::settings::AccountSettings;
 use crate::Service;
 use crate::order::Order;
+use crate::shared::Shared;
 
 /// The verbs over accounts. Clones share turns for passwords and what is kept of callers.
 #[derive(Debug, Clone)]
@@ -24,13 +25,25 @@ pub struct Accounts {
     pub(super) passwords: Passwords,
     pub(super) settings: AccountSettings,
     recognizer: Recognizer,
+    shared: Shared,
 }
 
 impl Accounts {
     /// Creates the verbs.
     pub fn new(service: Service, passwords: Passwords, settings: AccountSettings) -> Self {
         let recognizer = Recognizer::new(service.store().clone(), settings.session_idle.0, &settings.url);
-        Self { service, passwords, settings, recognizer }
+        Self { service, passwords, settings, recognizer, shared: Shared::default() }
+    }
+
+    /// The same beside other servers: what one revokes is so at once at all of them.
+    #[must_use]
+    pub fn sharing(self, shared: Shared) -> Self {
+        Self { recognizer: self.recognizer.sharing(shared.clone()), shared, ..self }
+    }
+
+    /// What is shared with other servers.
+    pub fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// Who recognizes callers: whatever these verbs revoke is so at once there.
@@ -68,7 +81,7 @@ impl Accounts {
     /// before, also where the result of the commit is unknown.
     pub(super) async fn change<T>(&self, order: &Order, transition: impl Future<Output = StoreResult<T>>) -> Result<T> {
         let done = self.add(order, transition).await;
-        self.recognizer.forget();
+        self.recognizer.forget().await;
         done
     }
 

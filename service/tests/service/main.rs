@@ -8,6 +8,7 @@ mod env;
 mod people;
 mod registering;
 mod retention;
+mod shared;
 mod starting;
 mod tokens;
 mod verbs;

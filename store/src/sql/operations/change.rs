@@ -9,12 +9,12 @@ use super::changed::Changed;
 use super::sought::Target;
 use super::table::Stored;
 use super::{Operating, change_batches, change_items};
+use crate::ControlReport;
 use crate::check;
 use crate::error::{Result, StoreError};
 use crate::redrives::may_aggregate_again;
 use crate::retention::being_deleted;
 use crate::sql::{Columns, values};
-use crate::ControlReport;
 
 /// As they are now, and locked until the end of the transaction: another transaction that changes them comes later.
 const LOCK: &str = "

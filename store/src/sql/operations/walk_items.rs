@@ -119,6 +119,7 @@ impl<'a> ItemWalk<'a> {
         }
         if !full {
             self.place.item = None;
+            self.over = self.only.is_some();
         }
     }
 
