@@ -40,7 +40,9 @@ const RESERVED_QUEUE: &str = "dlq";
 pub(crate) const AGGREGATE_KEY: &str = "agg:";
 
 /// The store's own tables, which no batch may write its output into.
-const OWN_TABLES: [&str; 35] = [
+const OWN_TABLES: [&str; 37] = [
+    "access_answer",
+    "access_identity",
     "access_link",
     "access_membership",
     "access_session",

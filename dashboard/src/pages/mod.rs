@@ -36,6 +36,7 @@ pub mod assets;
 mod audit;
 mod batches;
 pub mod charts;
+mod elsewhere;
 mod failures;
 pub mod flash;
 pub mod form;
@@ -74,7 +75,7 @@ pub fn routes() -> Routes {
         jobs::routes(),
         assets::routes(),
         preferences::routes(),
-        login::routes(),
+        login::routes().and(elsewhere::routes()),
         link::routes(),
         job_list::routes(),
         operations::routes(),

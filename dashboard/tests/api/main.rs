@@ -12,6 +12,7 @@ mod hostile;
 mod importing;
 mod jobs;
 mod live;
+mod oidc;
 mod operations;
 #[path = "../pages/mod.rs"]
 mod pages;
@@ -20,3 +21,4 @@ mod quotas;
 mod registering;
 mod resources;
 mod steering;
+mod uploads;

@@ -8,7 +8,7 @@ use gristmill_core::schedule::ScheduleSpec;
 use gristmill_dashboard::gate::ServeSettings;
 use gristmill_dashboard::hooks::settings::HookSettings;
 use gristmill_jobs::settings::{ExecSettings, HttpSettings, MailSettings, WebhookSettings};
-use gristmill_service::accounts::AccountSettings;
+use gristmill_service::accounts::{AccountSettings, OidcSettings};
 use gristmill_service::audit::AuditSettings;
 use gristmill_service::retention::RetentionSettings;
 use gristmill_service::shared::CacheSettings;
@@ -59,6 +59,8 @@ pub struct Config {
     pub schedule: BTreeMap<String, ScheduleSpec>,
     /// The hooks that receive deliveries, by name.
     pub hook: BTreeMap<String, HookSettings>,
+    /// Logins elsewhere, by name.
+    pub oidc: BTreeMap<String, OidcSettings>,
     /// The limits, by name.
     pub limit: BTreeMap<String, LimitSpec>,
     /// The settings of queues, by their name.

@@ -11,7 +11,7 @@ use gristmill_dashboard::Server;
 use gristmill_dashboard::gate::settings::Auth;
 use gristmill_dashboard::gate::{Api, ApiParts, Program, ServeSettings};
 use gristmill_dashboard::hooks::Receiver;
-use gristmill_service::accounts::{AccountError, AccountSettings, Accounts, Passwords};
+use gristmill_service::accounts::{AccountError, AccountSettings, Accounts, Passwords, Providers};
 use gristmill_service::audit::AuditSettings;
 use gristmill_service::documents::SettingDocument;
 use gristmill_service::process::operator;
@@ -163,6 +163,8 @@ async fn accounts(context: &ProcessContext, url: String) -> Result<Accounts> {
     let settings = AccountSettings { url: if said.is_empty() { url } else { said }, ..config.accounts.clone() };
     let shared = Shared::new(&config.cache).map_err(|wrong| CommandError::usage(format!("`cache.redis` {wrong}")))?;
     let accounts = Accounts::new(context.service().await?, Passwords::default(), settings).sharing(shared);
+    let providers = Providers::new(&config.oidc).map_err(CommandError::usage)?;
+    let accounts = accounts.with_providers(providers);
     if config.serve.auth == Auth::Users {
         let order = Order::new(DEFAULT_TENANT, Actor::Program(operator()));
         match accounts.first_owner_link(&order).await {

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::error::Result;
 use super::letters::{address, letter};
+use super::oidc::providers::Providers;
 use super::password::Passwords;
 use super::recognize::Recognizer;
 use super::secret::Secret;
@@ -26,19 +27,26 @@ pub struct Accounts {
     pub(super) settings: AccountSettings,
     recognizer: Recognizer,
     shared: Shared,
+    pub(super) providers: Providers,
 }
 
 impl Accounts {
     /// Creates the verbs.
     pub fn new(service: Service, passwords: Passwords, settings: AccountSettings) -> Self {
         let recognizer = Recognizer::new(service.store().clone(), settings.session_idle.0, &settings.url);
-        Self { service, passwords, settings, recognizer, shared: Shared::default() }
+        Self { service, passwords, settings, recognizer, shared: Shared::default(), providers: Providers::default() }
     }
 
     /// The same beside other servers: what one revokes is so at once at all of them.
     #[must_use]
     pub fn sharing(self, shared: Shared) -> Self {
         Self { recognizer: self.recognizer.sharing(shared.clone()), shared, ..self }
+    }
+
+    /// The same with logins elsewhere.
+    #[must_use]
+    pub fn with_providers(self, providers: Providers) -> Self {
+        Self { providers, ..self }
     }
 
     /// What is shared with other servers.

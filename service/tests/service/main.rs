@@ -5,6 +5,7 @@ mod audited;
 mod auditing;
 mod entries;
 mod env;
+mod oidc;
 mod people;
 mod registering;
 mod retention;

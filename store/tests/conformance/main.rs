@@ -64,6 +64,7 @@ mod editing;
 mod endings;
 mod factors;
 mod fan_in;
+mod federated;
 mod history;
 mod limits;
 mod misrouted;
