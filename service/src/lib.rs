@@ -42,6 +42,7 @@ mod service;
 pub mod shared;
 pub mod start;
 pub mod suggest;
+pub mod uploads;
 
 pub use gristmill_dispatcher as dispatcher;
 pub use gristmill_dispatcher::Committed;

@@ -32,6 +32,7 @@ mod system;
 mod tenants;
 mod tokens;
 pub(crate) mod triggers;
+pub(crate) mod uploads;
 mod users;
 mod workers;
 
@@ -45,6 +46,7 @@ pub fn routes() -> Routes {
         jobs::routes(),
         dead_letters::routes(),
         batches::routes(),
+        uploads::routes(),
         quarantine::routes(),
         queues::routes(),
         history::routes(),
