@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use gristmill_core::Instant;
+use gristmill_store::{OverQuota, QuotaOf};
 use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -56,6 +57,12 @@ pub enum UploadError {
     /// The tenant has too many.
     #[error("the tenant has {UPLOADS_MAX} uploads already; finish or delete some")]
     TooMany,
+    /// It does not fit into the quota of its tenant.
+    #[error(transparent)]
+    OverQuota(#[from] OverQuota),
+    /// A tenant that has a quota says how much comes.
+    #[error("must be said: the tenant has a quota of storage")]
+    Unsized,
     /// What came has another hash than was said.
     #[error("what has come has the SHA-256 {0}, which is another one than was said; it was removed: begin anew")]
     Hash(String),
@@ -107,6 +114,17 @@ pub struct NewUpload {
     pub length: Option<u64>,
     /// The SHA-256 that it must have, in lower case, where that is known.
     pub sha256: Option<String>,
+    /// How much room its tenant has, where that is limited.
+    pub room: Option<Room>,
+}
+
+/// How much room a tenant has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// How many bytes it may have.
+    pub limit: u64,
+    /// How many it has besides uploads.
+    pub used: u64,
 }
 
 /// The uploads in a folder. Everything here blocks.
@@ -145,7 +163,7 @@ impl Uploads {
     ///
     /// # Errors
     ///
-    /// `TooLarge`, `TooMany`, `Io`.
+    /// `TooLarge`, `TooMany`, `OverQuota`, `Unsized`, `Io`.
     pub fn create(&self, new: &NewUpload, now: Instant) -> Result<UploadDocument> {
         if new.length.is_some_and(|length| length > self.bytes_max) {
             return Err(UploadError::TooLarge(self.bytes_max));
@@ -154,12 +172,31 @@ impl Uploads {
             return Err(UploadError::TooMany);
         }
         gristmill_jobs::folder::make(&self.folder)?;
+        // Until it is there, so that those who begin at once get no more room than one after the other.
+        let _alone = new.room.map(|room| self.hold(new, room, now)).transpose()?;
         let id = Uuid::now_v7();
-        let NewUpload { tenant, length, sha256 } = new.clone();
+        let NewUpload { tenant, length, sha256, room: _ } = new.clone();
         let known = Known { tenant, length, sha256, complete: false, created_at: now };
         private(&self.data(id))?;
         self.write(id, &known)?;
         self.shown(id, &known)
+    }
+
+    /// Refuses what does not fit, and lets no other begin as long as the file is open.
+    fn hold(&self, new: &NewUpload, room: Room, now: Instant) -> Result<File> {
+        let wanted = new.length.ok_or(UploadError::Unsized)?;
+        let mut options = File::options();
+        options.create(true).truncate(false).write(true);
+        let lock = options.open(self.folder.join("begin.lock"))?;
+        lock.lock()?;
+        // Each has what it will have from its beginning on.
+        let will = |upload: &UploadDocument| upload.length.unwrap_or(0).max(upload.offset);
+        let used = room.used + self.list(&new.tenant, now)?.iter().map(will).sum::<u64>();
+        if used.saturating_add(wanted) > room.limit {
+            let (tenant, quota) = (new.tenant.clone(), QuotaOf::StorageBytes);
+            return Err(OverQuota { tenant, quota, limit: room.limit, used, wanted }.into());
+        }
+        Ok(lock)
     }
 
     /// An upload of a tenant.
@@ -402,7 +439,7 @@ mod tests {
     use super::*;
 
     fn new(length: Option<u64>) -> NewUpload {
-        NewUpload { tenant: "north".to_owned(), length, sha256: None }
+        NewUpload { tenant: "north".to_owned(), length, sha256: None, room: None }
     }
 
     fn now() -> Instant {
@@ -475,6 +512,24 @@ mod tests {
                 .most,
             5
         );
+    }
+
+    #[test]
+    fn those_who_begin_at_once_get_no_more_room_than_there_is() {
+        let (_folder, uploads) = uploads();
+        let limited = |length| NewUpload { room: Some(Room { limit: 300, used: 50 }), ..new(length) };
+        assert!(matches!(uploads.create(&limited(None), now()), Err(UploadError::Unsized)));
+        let begin = || uploads.create(&limited(Some(100)), now());
+        let begun = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(begin)).collect();
+            threads.into_iter().map(|thread| thread.join().expect("it ran")).collect::<Vec<_>>()
+        });
+        let (made, refused): (Vec<_>, Vec<_>) = begun.into_iter().partition(Result::is_ok);
+        assert_eq!(made.len(), 2);
+        let over = |error: &UploadError| matches!(error, UploadError::OverQuota(over) if over.used == 250 && over.wanted == 100);
+        assert!(refused.iter().all(|refused| refused.as_ref().is_err_and(over)), "{refused:?}");
+        uploads.remove("north", made[0].as_ref().expect("made").id).expect("removed");
+        begin().expect("there is room again");
     }
 
     #[test]

@@ -9,8 +9,8 @@ use axum::http::request::Parts;
 use chrono::Utc;
 use gristmill_core::schema::text;
 use gristmill_service::documents::ReportDocument;
-use gristmill_service::uploads::{NewUpload, UploadDocument, UploadError, Uploads, Writing};
-use gristmill_store::ControlReport;
+use gristmill_service::uploads::{NewUpload, Room, UploadDocument, UploadError, Uploads, Writing};
+use gristmill_store::{ControlReport, StoreError};
 use tokio::io::AsyncWriteExt;
 use uuid::Uuid;
 
@@ -55,6 +55,29 @@ async fn blocking<T: Send + 'static>(
     done.map_err(|error| ApiError::internal(error.to_string()))?.map_err(refused)
 }
 
+/// How many bytes the uploads of a tenant take at this server.
+///
+/// # Errors
+///
+/// 503 when the disk cannot be read.
+pub(crate) async fn stored(api: &Api, tenant: &str) -> Result<u64> {
+    let tenant = tenant.to_owned();
+    blocking(api, move |uploads| uploads.used(&tenant, Utc::now())).await
+}
+
+/// The quota of storage of the caller's tenant, and what the database knows to be used of it.
+async fn room(caller: &Caller) -> Result<Option<Room>> {
+    match caller.api().accounts().tenant_in_use(caller.tenant()).await {
+        Ok(found) => {
+            let used = found.usage.storage_bytes;
+            Ok(found.tenant.quotas.storage_bytes.map(|limit| Room { limit, used }))
+        }
+        // Where no caller logs in there need be no tenants.
+        Err(StoreError::NotFound(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Opens a whole upload of the caller's tenant for reading.
 ///
 /// # Errors
@@ -75,6 +98,8 @@ fn refused(error: UploadError) -> ApiError {
         }
         UploadError::TooMany => ApiError::new(ErrorCode::Conflict, message),
         UploadError::TooLarge(_) => ApiError::new(ErrorCode::TooLarge, message),
+        UploadError::OverQuota(over) => StoreError::OverQuota(over).into(),
+        UploadError::Unsized => ApiError::fault("/length", message),
         UploadError::Hash(_) => ApiError::new(ErrorCode::Invalid, message),
         UploadError::Io(error) => ApiError {
             cause: Some(error.to_string().into()),
@@ -110,7 +135,8 @@ async fn create(
     caller: Allowed<perm::BatchesStart>,
     JsonBody(UploadBody { length, sha256 }): JsonBody<UploadBody>,
 ) -> Creation<UploadDocument> {
-    let new = NewUpload { tenant: caller.tenant().to_owned(), length, sha256 };
+    let room = room(&caller).await?;
+    let new = NewUpload { tenant: caller.tenant().to_owned(), length, sha256, room };
     let made = blocking(caller.api(), move |uploads| {
         uploads.tidy(Utc::now())?;
         uploads.create(&new, Utc::now())
@@ -171,7 +197,9 @@ fn said<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 }
 
 impl Argument for Offset {
-    fn describe(_: &mut Endpoint) {}
+    fn describe(endpoint: &mut Endpoint) {
+        endpoint.appends = true;
+    }
 }
 
 /// The next bytes of an upload, as they come.
@@ -188,10 +216,9 @@ impl FromRequest<Api> for Piece {
 
 impl Argument for Piece {
     fn describe(endpoint: &mut Endpoint) {
-        for media in MEDIA {
-            let schema = text("the next bytes of the upload", "id,shop");
-            endpoint.bodies.push(BodyShape { media, schema, optional: false });
-        }
+        // The one that every tool knows.
+        let schema = text("the next bytes of the upload", "id,shop");
+        endpoint.bodies.push(BodyShape { media: "application/octet-stream", schema, optional: false });
     }
 }
 

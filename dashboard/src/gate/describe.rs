@@ -104,6 +104,8 @@ pub struct Endpoint {
     pub conditional: bool,
     /// Whether it heeds `Range`.
     pub ranged: bool,
+    /// Whether it heeds `Upload-Offset`, which it needs, and `Upload-Complete`.
+    pub appends: bool,
     /// What its query may hold.
     pub parameters: Vec<Parameter>,
     /// Whether another program may put further values into it, which are not read.

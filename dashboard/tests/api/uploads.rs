@@ -91,7 +91,7 @@ async fn an_upload_whose_connection_was_cut_goes_on_where_it_is_even_at_another_
     let kept = std::fs::read(env.dir.path().join(format!("spool/uploads/{id}.data"))).expect("there");
     assert!(kept == input, "the bytes are the same");
     let batch = env.post("/api/v1/batches", &json!({ "name": "retail", "upload": id, "chunk": 1_000 })).await;
-    assert_eq!((batch.status, batch.data()["counts"]["input"].as_u64()), (201, Some(20_000)), "{batch:?}");
+    assert_eq!((batch.status, batch.data()["batch"]["counts"]["input"].as_u64()), (201, Some(20_000)), "{batch:?}");
     assert_eq!(env.send("DELETE", &format!("/api/v1/uploads/{id}"), &[], b"").await.data()["affected"], 1);
     assert_eq!(env.get(&format!("/api/v1/uploads/{id}")).await.status, 404);
 }

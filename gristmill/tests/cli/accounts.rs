@@ -100,7 +100,10 @@ fn a_tenant_has_a_quota_that_is_shown_and_held_to() {
     place.expect(0, &["tenant", "create", "north", "--owner", ADA]);
     let quota = ["tenant", "quota", "north", "--jobs-waiting", "1", "--batches-active", "2", "--json"];
     let set = place.json(0, &quota);
-    assert_eq!(set["quotas"], json!({ "jobs_waiting": 1, "batches_active": 2, "requests_per_minute": null }));
+    assert_eq!(
+        set["quotas"],
+        json!({ "jobs_waiting": 1, "batches_active": 2, "requests_per_minute": null, "storage_bytes": null })
+    );
     let enqueue = ["--tenant", "north", "enqueue", "email", "--payload", crate::place::MAIL, "--in", "1h"];
     place.expect(0, &enqueue);
     let refused = place.run(&enqueue);
@@ -108,7 +111,7 @@ fn a_tenant_has_a_quota_that_is_shown_and_held_to() {
     assert_eq!(refused.status.code(), Some(5), "{said}");
     assert!(said.contains("`north` may have 1 jobs") && said.contains("has 1"), "{said}");
     let shown = place.json(0, &["tenant", "show", "north", "--json"]);
-    assert_eq!(shown["usage"], json!({ "jobs_waiting": 1, "batches_active": 0 }));
+    assert_eq!(shown["usage"], json!({ "jobs_waiting": 1, "batches_active": 0, "storage_bytes": 0 }));
     assert!(place.expect(0, &["tenant", "show", "north"]).contains("1 of 1"));
     let kept = place.json(0, &["tenant", "quota", "north", "--jobs-waiting", "none", "--json"]);
     assert_eq!(kept["quotas"]["batches_active"], 2, "what is not named stays");
