@@ -101,6 +101,10 @@ attack: ## Attacks what is reached from outside, while honest work goes on (RUNS
 contract: ## Holds the API against its own description, with Schemathesis from PyPI (CASES=100 SEED=1).
 	scripts/contract $${CASES:-100} $${SEED:-1}
 
+.PHONY: load
+load: ## Measures the API under load with wrk: lists, enqueueing, idle connections, restarts (ROWS=1000000 SECONDS_EACH=30 IDLE=10000).
+	@scripts/load $${ROWS:-1000000} $${SECONDS_EACH:-30} $${IDLE:-10000}
+
 .PHONY: clients
 clients: ## Makes clients out of the API's description, in Python and TypeScript, and asks a real server with them.
 	scripts/clients

@@ -73,6 +73,8 @@ crate::words! {
         ChunkSplit = "chunk.split",
         /// Quarantined items were redriven, as they were or patched.
         QuarantineRedrive = "quarantine.redrive",
+        /// Quarantined items were taken out of the quarantine for good.
+        QuarantineDiscard = "quarantine.discard",
         /// A limit was created or changed.
         LimitSet = "limit.set",
         /// A limit was dropped.

@@ -73,6 +73,11 @@ impl SourceFingerprint {
     pub fn has_copies(&self) -> bool {
         self.files.iter().any(FileFingerprint::is_copy)
     }
+
+    /// How many bytes such spools have.
+    pub fn copied_bytes(&self) -> u64 {
+        self.files.iter().filter(|file| file.is_copy()).map(|file| file.bytes).sum()
+    }
 }
 
 impl FileFingerprint {

@@ -146,9 +146,10 @@ impl From<AccountError> for CommandError {
             | AccountError::SecondFactor
             | AccountError::WrongCode
             | AccountError::BadRefresh
+            | AccountError::Refused(_)
             | AccountError::Wait(_) => Exit::Denied,
             AccountError::BadPassword(_) | AccountError::BadHash(_) | AccountError::BadAddress(_) => Exit::Usage,
-            AccountError::Busy => Exit::Unavailable,
+            AccountError::Busy | AccountError::Away(_) => Exit::Unavailable,
             AccountError::Internal(_) => Exit::Internal,
         };
         Self::new(exit, error.to_string())

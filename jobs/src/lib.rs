@@ -37,6 +37,8 @@ mod stack;
 pub mod stage;
 pub mod states;
 
+pub use outbound::one_tls_provider;
+
 pub use handler::{Finish, Handler, JobContext, Registry, Signals, WithoutRows};
 pub use registry::{RegistryOptions, add_effects, registry};
 pub use row::chunk_size;

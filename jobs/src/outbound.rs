@@ -167,10 +167,15 @@ pub(crate) fn check(text: &str, key: &str, allow_private: bool) -> Result<Url, S
     }
 }
 
-/// Our own client: our one TLS provider, our name, no redirects.
-pub(crate) fn builder() -> reqwest::ClientBuilder {
+/// Has our one TLS provider used wherever none is named.
+pub fn one_tls_provider() {
     // An earlier caller may have installed the same one.
     let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// Our own client: our one TLS provider, our name, no redirects.
+pub(crate) fn builder() -> reqwest::ClientBuilder {
+    one_tls_provider();
     Client::builder().redirect(Policy::none()).user_agent(concat!("gristmill/", env!("CARGO_PKG_VERSION")))
 }
 

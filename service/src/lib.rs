@@ -39,8 +39,10 @@ pub mod quarantine_sheet;
 pub mod quarantine_table;
 pub mod retention;
 mod service;
+pub mod shared;
 pub mod start;
 pub mod suggest;
+pub mod uploads;
 
 pub use gristmill_dispatcher as dispatcher;
 pub use gristmill_dispatcher::Committed;

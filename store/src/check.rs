@@ -42,7 +42,9 @@ const RESERVED_QUEUE: &str = "dlq";
 pub(crate) const AGGREGATE_KEY: &str = "agg:";
 
 /// The store's own tables, which no batch may write its output into.
-const OWN_TABLES: [&str; 37] = [
+const OWN_TABLES: [&str; 41] = [
+    "access_answer",
+    "access_identity",
     "access_link",
     "access_membership",
     "access_session",
@@ -66,6 +68,8 @@ const OWN_TABLES: [&str; 37] = [
     "limit_bucket",
     "managed",
     "operation",
+    "operation_batch",
+    "operation_item",
     "operation_job",
     "outbox",
     "poison",

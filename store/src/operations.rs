@@ -1,14 +1,16 @@
 //! Operations: a verb over everything that a query selects, carried out in steps.
 //!
-//! An operation is a row that says what is selected, as of which instant, and where its walk over the jobs is. Each step
-//! is one transaction: it moves the walk on together with the jobs that it changes, so that a process that dies in
-//! between neither repeats nor skips any. The walk goes from queue to queue, in each from kind to kind, and in each by
-//! id: no change of state moves a job in this order. What was created after the snapshot is passed over; what has left
+//! An operation is a row that says what is selected, as of which instant, and where its walk over jobs, quarantined items
+//! or batches is. Each step
+//! is one transaction: it moves the walk on together with what it changes, so that a process that dies in between neither
+//! repeats nor skips any. The walk over jobs goes from queue to queue, in each from kind to kind, and in each by id; that
+//! over items from batch to batch, and in each by number; that over batches by id: no change of state moves anything in
+//! this order. What was created after the snapshot is passed over; what has left
 //! the verb's states before the walk reached it does not match any more, and what leaves them within a step is counted
 //! as skipped.
 //!
-//! What can be undone is remembered job by job until the time for it is over. A discard only cancels the dead letters
-//! until then, and deletes them afterwards.
+//! What can be undone is remembered one by one until the time for it is over. A discard of dead letters only cancels them
+//! until then, and deletes them afterwards; one of items keeps them aside until then.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -17,7 +19,7 @@ use async_trait::async_trait;
 use gristmill_core::Instant;
 use gristmill_core::access::Role;
 use gristmill_core::audit::{Action, ActorKind};
-use gristmill_core::id::{JobId, OperationId};
+use gristmill_core::id::{BatchId, JobId, OperationId};
 use gristmill_core::operation::{OperationState, OperationVerb, RATE_MAX, UNDO_MAX};
 use gristmill_core::query::Query;
 use serde::{Deserialize, Serialize};
@@ -99,12 +101,12 @@ impl Selection {
 pub struct OperationPreview {
     /// As of when: an operation with this snapshot selects the same.
     pub snapshot: Instant,
-    /// How many jobs.
-    pub jobs: u64,
+    /// How many jobs, items or batches.
+    pub matches: u64,
     /// Whether there may be more: then it is as many as were found among those looked at.
     pub more: bool,
-    /// The first of them.
-    pub samples: Vec<JobId>,
+    /// The first of them, by their ids or numbers.
+    pub samples: Vec<String>,
 }
 
 /// An operation to be started.
@@ -122,7 +124,7 @@ pub struct NewOperation {
     pub ordered: Ordered,
     /// Why. Cut at 1,000 characters.
     pub reason: String,
-    /// How many jobs a second at most; `None` is as fast as it goes.
+    /// How many a second at most; `None` is as fast as it goes.
     pub rate: Option<u32>,
     /// How long after its end it can be undone.
     pub undo: Duration,
@@ -133,7 +135,7 @@ impl NewOperation {
     pub(crate) fn check(&self) -> Result<()> {
         self.selection.check()?;
         if self.rate.is_some_and(|rate| !(1..=RATE_MAX).contains(&rate)) {
-            return Err(StoreError::Invalid(format!("a rate is 1 to {RATE_MAX} jobs a second")));
+            return Err(StoreError::Invalid(format!("a rate is 1 to {RATE_MAX} a second")));
         }
         if self.undo > UNDO_MAX {
             return Err(StoreError::Invalid("an operation can be undone for 7 days at most".to_owned()));
@@ -192,9 +194,9 @@ pub struct OperationView {
     pub id: OperationId,
     /// The tenant that owns it.
     pub tenant: String,
-    /// What is done to each job.
+    /// What is done to each job, item or batch.
     pub verb: OperationVerb,
-    /// Which jobs: a query of `docs/query.md`.
+    /// Which: a query of `docs/query.md`.
     pub query: String,
     /// What was created later is not selected.
     #[cfg_attr(feature = "schema", schema(value_type = chrono::DateTime<chrono::Utc>))]
@@ -205,13 +207,13 @@ pub struct OperationView {
     pub actor: String,
     /// Why.
     pub reason: String,
-    /// How many jobs a second at most; `null` is as fast as it goes.
+    /// How many a second at most; `null` is as fast as it goes.
     pub rate: Option<u32>,
-    /// How many jobs matched when it was started.
+    /// How many matched when it was started.
     pub preview: u64,
     /// Whether there may have been more than that.
     pub preview_more: bool,
-    /// How many jobs it has changed.
+    /// How many it has changed.
     pub done: u64,
     /// How many it could not change.
     pub failed: u64,
@@ -250,7 +252,7 @@ pub struct DueOperation {
 pub struct OperationStep {
     /// The operation after it.
     pub state: OperationState,
-    /// How many jobs it changed, or brought back.
+    /// How many it changed, or brought back.
     pub done: u64,
     /// How many it could not change, or bring back.
     pub failed: u64,
@@ -344,7 +346,7 @@ pub(crate) fn may_undo(view: &OperationView) -> Result<bool> {
     let refused = |why: String| Err(StoreError::Conflict(format!("operation {} {why}", view.id)));
     match view.state {
         OperationState::Undoing | OperationState::Undone => Ok(false),
-        _ if !view.verb.can_be_undone() => refused(format!("cannot be undone: a {} cannot", view.verb)),
+        _ if !view.verb.can_be_undone() => refused(format!("cannot be undone: a {} cannot", view.verb.word())),
         _ if view.can_be_undone => Ok(true),
         _ => match view.undo_until {
             Some(until) => {
@@ -377,6 +379,16 @@ impl Between {
         };
         Some(format!("job {job} {why}"))
     }
+}
+
+/// Why an item that an operation has discarded cannot be put back.
+pub(crate) fn gone_with_its_batch(item: i64, batch: Uuid) -> String {
+    format!("item {item} is of batch {batch}, which is gone or is being deleted")
+}
+
+/// Why a batch that an operation has cancelled does not go on.
+pub(crate) fn batch_changed_since(batch: BatchId) -> String {
+    format!("batch {batch} has changed since, or is gone")
 }
 
 #[cfg(test)]

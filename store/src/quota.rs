@@ -9,6 +9,8 @@ gristmill_core::words! {
         JobsWaiting = "jobs_waiting",
         /// Batches that have not ended.
         BatchesActive = "batches_active",
+        /// Bytes of copies of inputs, and of uploads.
+        StorageBytes = "storage_bytes",
     }
 }
 
@@ -16,8 +18,9 @@ impl QuotaOf {
     /// What is counted, in the plural.
     fn noun(self) -> &'static str {
         match self {
-            Self::JobsWaiting => "jobs",
-            Self::BatchesActive => "batches",
+            Self::JobsWaiting => "jobs that have not ended",
+            Self::BatchesActive => "batches that have not ended",
+            Self::StorageBytes => "bytes of inputs",
         }
     }
 }
@@ -25,7 +28,7 @@ impl QuotaOf {
 /// Why a tenant gets no more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
 #[error(
-    "`{tenant}` may have {limit} {} that have not ended (its quota `{quota}`) and has {used}, so that {wanted} more do not \
+    "`{tenant}` may have {limit} {} (its quota `{quota}`) and has {used}, so that {wanted} more do not \
      fit; wait until some have ended, or ask an owner of the installation for a greater quota", .quota.noun()
 )]
 pub struct OverQuota {
@@ -49,6 +52,9 @@ pub struct TenantUsage {
     pub jobs_waiting: u64,
     /// Batches that have not ended.
     pub batches_active: u64,
+    /// Bytes of copies of inputs; where a server says it, those of the uploads at that server as well.
+    #[serde(default)]
+    pub storage_bytes: u64,
 }
 
 /// Judges whether more fits into a quota.

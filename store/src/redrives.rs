@@ -32,6 +32,16 @@ pub(crate) fn may_aggregate_again(job: JobId, batch: BatchId, state: BatchState,
     }
 }
 
+/// Refuses items of a batch into which none can come now.
+pub(crate) fn redrives_items(batch: BatchId, state: BatchState) -> Result<()> {
+    match state {
+        BatchState::Sealed | BatchState::Complete | BatchState::Halted => Ok(()),
+        BatchState::Open | BatchState::Aggregating | BatchState::Cancelled => Err(StoreError::Conflict(format!(
+            "batch {batch} is {state}; its quarantine can be redriven when it is sealed or has ended"
+        ))),
+    }
+}
+
 /// What has ended with unfinished work, and runs again.
 #[async_trait]
 pub trait Redrives: Debug + Send + Sync + 'static {

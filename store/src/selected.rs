@@ -1,8 +1,8 @@
-//! What a query looks at in what the store shows, and which jobs an operation takes.
+//! What a query looks at in what the store shows, and which jobs, items and batches an operation takes.
 
 use gristmill_core::Instant;
 use gristmill_core::job::JobState;
-use gristmill_core::operation::OperationVerb;
+use gristmill_core::operation::{BatchFacts, OperationVerb};
 use gristmill_core::query::{Key, Query, Subject, Value};
 
 use crate::{BatchView, JobView, QuarantineView};
@@ -51,7 +51,23 @@ impl Subject for QuarantineView {
 
 /// Whether an operation takes a job: its verb, its query as of its snapshot, its time.
 pub(crate) fn takes(verb: OperationVerb, query: &Query, snapshot: Instant, job: &impl Taken) -> bool {
-    verb.states().contains(&job.state()) && job.created_at() <= snapshot && job.is_for(verb) && query.matches(job)
+    verb.job_states().contains(&job.state()) && job.created_at() <= snapshot && job.is_for(verb) && query.matches(job)
+}
+
+/// Whether an operation takes a quarantined item that is open.
+pub(crate) fn takes_item(query: &Query, snapshot: Instant, created_at: Instant, item: &impl Subject) -> bool {
+    created_at <= snapshot && query.matches(item)
+}
+
+/// Whether an operation takes a batch.
+pub(crate) fn takes_batch(
+    verb: OperationVerb,
+    query: &Query,
+    (snapshot, created_at): (Instant, Instant),
+    facts: BatchFacts,
+    batch: &impl Subject,
+) -> bool {
+    created_at <= snapshot && verb.takes_batch(facts) && query.matches(batch)
 }
 
 /// What an operation must know of a job.

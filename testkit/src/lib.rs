@@ -7,11 +7,13 @@
 //! * [`proxy`]: a TCP proxy that delays, holds back, cuts and refuses connections.
 //! * [`smtp`]: a mail server that keeps what it receives and misbehaves as a test says.
 //! * [`http`]: an HTTP service that answers as a test says and keeps what it was asked.
+//! * [`oidc`]: a provider of OpenID Connect that signs what a test says of a person.
 //! * [`tls`]: certificates for servers, and the authority that signs them.
 
 pub mod cargo;
 mod frames;
 pub mod http;
+pub mod oidc;
 pub mod proxy;
 pub mod random;
 pub mod smtp;

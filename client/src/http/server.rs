@@ -133,12 +133,26 @@ impl Server {
     ///
     /// [`HttpError`]; when making it failed, what that said.
     pub async fn upload<T: DeserializeOwned>(&self, call: &Call, upload: Upload) -> Result<T, HttpError> {
+        // With a key of its own each job would keep one.
+        let request = self.request(&call.clone().unkeyed());
+        self.pour(request, upload).await
+    }
+
+    /// Sends the next bytes of an upload, once. What has come of them stays also when it breaks off.
+    ///
+    /// # Errors
+    ///
+    /// Same as [`Server::upload`].
+    pub async fn append<T: DeserializeOwned>(&self, call: &Call, offset: u64, upload: Upload) -> Result<T, HttpError> {
+        let request = self.request(call).header(HeaderName::from_static("upload-offset"), offset);
+        self.pour(request, upload.of("application/partial-upload")).await
+    }
+
+    /// Sends a request with a body as it is read or made.
+    async fn pour<T: DeserializeOwned>(&self, request: RequestBuilder, upload: Upload) -> Result<T, HttpError> {
         let media = upload.media;
         let (body, wrong) = upload.body();
-        // With a key of its own each job would keep one.
-        let unkeyed = call.clone().unkeyed();
-        let request = self.request(&unkeyed).header(CONTENT_TYPE, media).body(body);
-        let answer = match request.send().await {
+        let answer = match request.header(CONTENT_TYPE, media).body(body).send().await {
             Ok(response) => read(&self.address(), response).await.map(|reply| reply.data),
             Err(error) => Err(self.no_answer(error)),
         };

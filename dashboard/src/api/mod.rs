@@ -33,6 +33,7 @@ mod system;
 mod tenants;
 mod tokens;
 pub(crate) mod triggers;
+pub(crate) mod uploads;
 mod users;
 mod workers;
 
@@ -46,6 +47,7 @@ pub fn routes() -> Routes {
         jobs::routes(),
         dead_letters::routes(),
         batches::routes(),
+        uploads::routes(),
         quarantine::routes(),
         emails::routes(),
         queues::routes(),

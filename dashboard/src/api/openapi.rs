@@ -171,6 +171,16 @@ fn parameters(endpoint: &Endpoint) -> Vec<Parameter> {
         let about = "Only if it still has this `ETag`; otherwise the whole is sent";
         all.push(plain("If-Range", ParameterIn::Header, about, "\"9f86d081\""));
     }
+    if endpoint.appends {
+        let count = of_type(Type::Integer).minimum(Some(0));
+        let built = ParameterBuilder::new().name("Upload-Offset").parameter_in(ParameterIn::Header);
+        let built = built.required(Required::True).description(Some("How many bytes have come: these follow them"));
+        all.push(built.schema(Some(count)).build());
+        let last = of_type(Type::String).enum_values(Some(["?0", "?1"]));
+        let built = ParameterBuilder::new().name("Upload-Complete").parameter_in(ParameterIn::Header);
+        let built = built.required(Required::False).description(Some("`?1` when these are the last ones"));
+        all.push(built.schema(Some(last)).build());
+    }
     if endpoint.access != Access::Open {
         let about = "The tenant that is asked for; the caller's own unless said";
         all.push(plain("Gristmill-Tenant", ParameterIn::Header, about, "main"));

@@ -1,4 +1,4 @@
-//! Operations over many jobs: list, show, start, cancel, undo.
+//! Operations over many jobs, quarantined items or batches: list, show, start, cancel, undo.
 
 use gristmill_core::access::Permission;
 use gristmill_core::id::OperationId;
@@ -15,8 +15,12 @@ use crate::gate::{
 
 pub(super) fn routes() -> Routes {
     Routes::default()
-        .get("/api/v1/operations", "Operations over many jobs, newest first", list)
-        .post_slowly("/api/v1/operations", "Do something to every job that a query selects, in steps", start)
+        .get("/api/v1/operations", "Operations over many jobs, items or batches, newest first", list)
+        .post_slowly(
+            "/api/v1/operations",
+            "Do something to every job, item or batch that a query selects, in steps",
+            start,
+        )
         .get("/api/v1/operations/{operation}", "An operation, with how far it is", show)
         .post("/api/v1/operations/{operation}/cancel", "Call it off: what it has changed stays so", cancel)
         .post(
@@ -57,9 +61,11 @@ impl Fields for OperationBody {
     const EXAMPLE: &'static str = r#"{"verb": "cancel", "query": "state:queued kind:import.*", "rate": 200}"#;
 
     fn read(object: &mut Object) -> Option<Self> {
-        let verb: Option<OperationVerb> = object.required("verb", "What is done to each job");
-        let query: Option<String> = object.required("query", "Which jobs: a query, of jobs or of dead letters");
-        let rate: Option<u32> = object.optional("rate", "How many jobs a second at most");
+        let verb: Option<OperationVerb> =
+            object.required("verb", "What is done to each job, quarantined item or batch");
+        let query: Option<String> =
+            object.required("query", "Which: a query of jobs, of dead letters, of quarantined items or of batches");
+        let rate: Option<u32> = object.optional("rate", "How many a second at most");
         if rate.is_some_and(|rate| !(1..=RATE_MAX).contains(&rate)) {
             object.fault("rate", format!("must be 1 to {RATE_MAX}"));
         }
@@ -90,16 +96,26 @@ fn asked(object: &mut Object, verb: OperationVerb, text: &str) -> Option<Asked> 
     }
 }
 
-/// The caller of an operation must be allowed to do its verb to a single job, too.
-pub(crate) fn may(caller: &Caller, verb: OperationVerb) -> Result<()> {
-    let needed = match verb {
-        OperationVerb::Cancel | OperationVerb::Redrive => Permission::JobsControl,
-        OperationVerb::Discard => Permission::JobsDelete,
-    };
-    if caller.may(needed) {
-        return Ok(());
+/// The permissions that a single one needs: its verb, and to take items out of the quarantine is to delete them.
+pub(crate) fn needed(verb: OperationVerb) -> &'static [Permission] {
+    match verb {
+        OperationVerb::Cancel | OperationVerb::Redrive => &[Permission::JobsControl],
+        OperationVerb::Discard => &[Permission::JobsDelete],
+        OperationVerb::RedriveItems => &[Permission::QuarantineMend],
+        OperationVerb::DiscardItems => &[Permission::QuarantineMend, Permission::JobsDelete],
+        OperationVerb::CancelBatches
+        | OperationVerb::PauseBatches
+        | OperationVerb::ResumeBatches
+        | OperationVerb::RestartBatches => &[Permission::BatchesControl],
+        OperationVerb::DeleteBatches => &[Permission::BatchesDelete],
     }
-    let message = format!("the caller may not {verb} jobs: `{needed}` is needed as well");
+}
+
+/// The caller of an operation must be allowed to do its verb to a single one, too.
+pub(crate) fn may(caller: &Caller, verb: OperationVerb) -> Result<()> {
+    let Some(needed) = needed(verb).iter().find(|needed| !caller.may(**needed)) else { return Ok(()) };
+    let (_, several) = verb.subjects().names();
+    let message = format!("the caller may not {} {several}: `{needed}` is needed as well", verb.word());
     Err(ApiError::new(ErrorCode::Forbidden, message))
 }
 
@@ -110,7 +126,7 @@ async fn start(
 ) -> Creation<Rehearsable<OperationDocument, WouldOperateDocument>> {
     may(&caller, request.verb)?;
     if !change.dry_run && change.reason.is_none() {
-        return Err(ApiError::fault("?reason", "is missing: an operation over many jobs needs one"));
+        return Err(ApiError::fault("?reason", "is missing: an operation needs one"));
     }
     let settings = caller.api().program().pruner_options().settings;
     let started = caller.service().start_operation(&caller.order(&change), &request, &settings).await?;

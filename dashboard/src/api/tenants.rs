@@ -4,10 +4,11 @@ use gristmill_core::access::Subject;
 use gristmill_service::documents::{TenantDocument, TenantInUseDocument};
 use gristmill_store::accounts::Quotas;
 
+use crate::api::uploads;
 use crate::gate::query::Paging;
 use crate::gate::{
-    Answer, ApiError, Change, Creation, Fields, JsonBody, Made, Object, Outcome, Overseer, Params, Path, Recognized,
-    Routes, perm,
+    Answer, Api, ApiError, Change, Creation, Fields, JsonBody, Made, Object, Outcome, Overseer, Params, Path,
+    Recognized, Routes, perm,
 };
 
 pub(super) fn routes() -> Routes {
@@ -32,11 +33,18 @@ async fn list(caller: Overseer<perm::UsersRead>, Params(paging): Params<Paging>)
 }
 
 async fn show_own(caller: Recognized) -> Outcome<TenantInUseDocument> {
-    Ok(Answer::new(caller.api().accounts().tenant_in_use(caller.tenant()).await?))
+    in_use(caller.api(), caller.tenant()).await
 }
 
 async fn show(caller: Overseer<perm::UsersRead>, Path(tenant): Path<String>) -> Outcome<TenantInUseDocument> {
-    Ok(Answer::new(caller.api().accounts().tenant_in_use(&tenant).await?))
+    in_use(caller.api(), &tenant).await
+}
+
+/// With the uploads at this server.
+async fn in_use(api: &Api, tenant: &str) -> Outcome<TenantInUseDocument> {
+    let mut found = api.accounts().tenant_in_use(tenant).await?;
+    found.usage.storage_bytes += uploads::stored(api, tenant).await?;
+    Ok(Answer::new(found))
 }
 
 /// Quotas: what is missing or null is not limited.
@@ -52,6 +60,7 @@ impl Fields for QuotasBody {
             jobs_waiting: object.optional("jobs_waiting", "Jobs that have not ended"),
             batches_active: object.optional("batches_active", "Batches that have not ended"),
             requests_per_minute: object.optional("requests_per_minute", "Requests to the API in a minute"),
+            storage_bytes: object.optional("storage_bytes", "Bytes of copies of inputs, and of uploads"),
         }))
     }
 }

@@ -104,8 +104,12 @@ pub struct Endpoint {
     pub conditional: bool,
     /// Whether it heeds `Range`.
     pub ranged: bool,
+    /// Whether it heeds `Upload-Offset`, which it needs, and `Upload-Complete`.
+    pub appends: bool,
     /// What its query may hold.
     pub parameters: Vec<Parameter>,
+    /// Whether another program may put further values into it, which are not read.
+    pub others: bool,
     /// What its body may be: one of these.
     pub bodies: Vec<BodyShape>,
     /// Its answers that are no errors.
@@ -128,7 +132,7 @@ impl Endpoint {
     /// Whether its query may have a parameter of that name.
     pub fn knows(&self, name: &str) -> bool {
         let common: &[&str] = if self.method == "GET" { &["fields"] } else { &[] };
-        common.contains(&name) || self.parameters.iter().any(|parameter| parameter.name == name)
+        self.others || common.contains(&name) || self.parameters.iter().any(|parameter| parameter.name == name)
     }
 }
 

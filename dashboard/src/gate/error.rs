@@ -215,6 +215,8 @@ impl From<AccountError> for ApiError {
             AccountError::WrongPassword | AccountError::BadRefresh => {
                 Self::new(ErrorCode::Unauthenticated, error.to_string())
             }
+            AccountError::Refused(_) => Self::new(ErrorCode::Unauthenticated, error.to_string()),
+            AccountError::Away(_) => Self::new(ErrorCode::Unavailable, error.to_string()),
             AccountError::SecondFactor => Self {
                 faults: vec![Fault::new("/code", "is asked for: the account has a second factor")],
                 ..Self::new(ErrorCode::Unauthenticated, error.to_string())

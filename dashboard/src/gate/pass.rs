@@ -85,7 +85,7 @@ async fn enter(entry: &Entry, info: &RequestInfo, parts: &mut Parts) -> Result<O
     let settings = api.settings();
     host::check(&parts.headers, &parts.uri, &settings.hosts)?;
     limits::check_head(parts, endpoint, settings)?;
-    let mut left = api.rates().of_address(info.address)?;
+    let mut left = api.rates().of_address(info.address).await?;
     let credential = credential(&parts.headers, info.encrypted)?;
     if !matches!(credential, Some(Credential::Bearer(_))) {
         csrf::check(&parts.method, &parts.headers, credential.is_some())?;
@@ -93,7 +93,7 @@ async fn enter(entry: &Entry, info: &RequestInfo, parts: &mut Parts) -> Result<O
     if endpoint.access != Access::Open {
         let KnownCaller { principal: caller, requests_per_minute } =
             caller(api, &parts.headers, credential.as_ref()).await?;
-        left = tighter(left, api.rates().of_caller(&caller, requests_per_minute)?);
+        left = tighter(left, api.rates().of_caller(&caller, requests_per_minute).await?);
         parts.extensions.insert(caller.clone());
         authorize(endpoint.access, Some(&caller))?;
         let kept = endpoint.method == "POST" && !endpoint.secret;
@@ -119,6 +119,7 @@ fn info_of(api: &Api, parts: &Parts) -> RequestInfo {
 pub(super) async fn no_address(State(api): State<Api>, request: Request) -> Response {
     let missing = |path: &str| ApiError::not_found(format!("there is no address `{path}` here"));
     lost(&api, request, |parts| missing(parts.uri.path()).hint("see /api/v1/openapi.json for those that there are"))
+        .await
 }
 
 /// Answers a request with a method that its address does not have; `Allow` says which it has.
@@ -127,6 +128,7 @@ pub(super) async fn no_method(State(api): State<Api>, request: Request) -> Respo
         let message = format!("`{}` cannot be asked with {}", parts.uri.path(), parts.method);
         ApiError::new(ErrorCode::MethodNotAllowed, message)
     })
+    .await
 }
 
 /// Whether a person with a browser asks, outside of the API.
@@ -135,11 +137,14 @@ fn is_for_people(parts: &Parts) -> bool {
     accepts.contains("text/html") && !parts.uri.path().starts_with("/api/")
 }
 
-fn lost(api: &Api, request: Request, error: impl FnOnce(&Parts) -> ApiError) -> Response {
+async fn lost(api: &Api, request: Request, error: impl FnOnce(&Parts) -> ApiError) -> Response {
     let (parts, _) = request.into_parts();
     let (info, wish) = (info_of(api, &parts), Wish::of(&parts).page(is_for_people(&parts)));
     let checked = host::check(&parts.headers, &parts.uri, &api.settings().hosts);
-    let counted = checked.and_then(|()| api.rates().of_address(info.address));
+    let counted = match checked {
+        Ok(()) => api.rates().of_address(info.address).await.map(drop),
+        Err(error) => Err(error),
+    };
     let error = counted.err().unwrap_or_else(|| error(&parts));
     finish(&info, &wish, error.into_response())
 }

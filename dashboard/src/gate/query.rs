@@ -33,11 +33,17 @@ pub struct Query {
     pairs: Vec<(String, String)>,
     faults: Vec<Fault>,
     asked: Vec<Parameter>,
+    others: bool,
 }
 
 impl Query {
     fn of(text: &str) -> Self {
         Self { pairs: decoded(text), ..Self::default() }
+    }
+
+    /// Another program may put further values into it, which are not read.
+    pub fn may_have_others(&mut self) {
+        self.others = true;
     }
 
     /// A value that may be missing.
@@ -108,6 +114,7 @@ impl<T: Parameters> Argument for Params<T> {
     fn describe(endpoint: &mut Endpoint) {
         let mut query = Query::default();
         T::read(&mut query);
+        endpoint.others |= query.others;
         endpoint.parameters.extend(query.asked);
     }
 }

@@ -75,6 +75,16 @@ impl Routes {
         self.add("POST", MethodFilter::POST, Pace::Streams, path, about, handler)
     }
 
+    /// Adds an endpoint that edits something for as long as its body goes on.
+    #[must_use]
+    pub fn patch_slowly<H, T, A>(self, path: &str, about: &'static str, handler: H) -> Self
+    where
+        H: Handler<T, Api> + Described<A>,
+        T: 'static,
+    {
+        self.add("PATCH", MethodFilter::PATCH, Pace::Streams, path, about, handler)
+    }
+
     fn add<H, T, A>(
         mut self,
         method: &'static str,

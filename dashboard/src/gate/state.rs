@@ -103,7 +103,8 @@ const VERIFYING_MAX: usize = 2;
 impl Api {
     /// Puts a server together.
     pub fn new(parts: ApiParts) -> Self {
-        let (rates, hub) = (Rates::new(&parts.settings), Hub::new(Arc::clone(parts.service.store())));
+        let rates = Rates::new(&parts.settings, parts.accounts.shared().clone());
+        let hub = Hub::new(Arc::clone(parts.service.store()));
         let verifying = Semaphore::new(VERIFYING_MAX);
         Self(Arc::new(Shared { parts, rates, hub, verifying }))
     }

@@ -5,6 +5,7 @@ use gristmill_service::accounts::{AccountError, LoggedIn, Login, Secret};
 use maud::{Markup, html};
 
 use super::answer::{Page, Paged, Redirect, Sent, local};
+use super::elsewhere::buttons;
 use super::form::Form;
 use super::parts::field::{Field, other_faults, required, text};
 use super::view::View;
@@ -38,7 +39,9 @@ async fn ask(open: Open, view: View, Params(Next(next)): Params<Next>) -> Paged 
 fn page(api: &Api, view: &View, form: &Form, next: &str) -> Page {
     let main = match api.settings().auth {
         Auth::None => no_need(),
-        Auth::Users => fields(form, next, api.accounts().registers()),
+        Auth::Users => {
+            html! { (fields(form, next, api.accounts().registers())) (buttons(api.accounts().providers(), next)) }
+        }
     };
     view.bare(api, "Log in", html! { div class="narrow" { (main) } })
 }

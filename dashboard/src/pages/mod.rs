@@ -38,6 +38,7 @@ pub mod assets;
 mod audit;
 mod batches;
 pub mod charts;
+mod elsewhere;
 mod email;
 mod failures;
 pub mod flash;
@@ -78,7 +79,7 @@ pub fn routes() -> Routes {
         jobs::routes(),
         assets::routes(),
         preferences::routes(),
-        login::routes(),
+        login::routes().and(elsewhere::routes()),
         link::routes(),
         job_list::routes(),
         operations::routes(),

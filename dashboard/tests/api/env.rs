@@ -23,11 +23,12 @@ use gristmill_jobs::pool::{ItemPool, StuckThreads};
 use gristmill_jobs::process::Processors;
 use gristmill_mail::signed::Signed;
 use gristmill_service::Service;
-use gristmill_service::accounts::{AccountSettings, Accounts, Passwords, Registering};
+use gristmill_service::accounts::{AccountSettings, Accounts, Passwords, Providers, Registering};
 use gristmill_service::audit::AuditSettings;
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_service::documents::SettingDocument;
 use gristmill_service::retention::{PrunerOptions, RetentionSettings};
+use gristmill_service::shared::Shared;
 use gristmill_service::start::{ConfigSnapshot, RunContext};
 use gristmill_store::StoreHandle;
 use gristmill_store::testing::{TestStore, definition};
@@ -106,6 +107,13 @@ impl Heard {
     pub(crate) fn faults(&self) -> Vec<&str> {
         let faults = self.body["error"]["details"]["faults"].as_array().map(Vec::as_slice).unwrap_or_default();
         faults.iter().filter_map(|fault| fault["path"].as_str()).collect()
+    }
+
+    /// All of a header that may be there several times.
+    #[allow(dead_code, reason = "for the tests of cookies")]
+    pub(crate) fn headers(&self, name: &str) -> Vec<String> {
+        let lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned()).collect()
     }
 
     /// A header of the answer.
@@ -188,9 +196,49 @@ async fn serving(
     serving_over((home, store), settings_and_seats, accounts, revoked, recognize).await
 }
 
+/// A server that shares something with others.
+#[allow(dead_code, reason = "for the tests of the gate")]
+pub(crate) async fn sharing(settings: ServeSettings, shared: Shared) -> TestEnv {
+    let home = TestStore::sqlite(false).await;
+    let (store, revoked) = (home.handle(), Revoked::default());
+    let word = Arc::clone(&revoked);
+    let recognize = |_: &Accounts| -> Arc<dyn Recognize> { Arc::new(ByWord(word)) };
+    let links = AccountSettings::default();
+    let extra = Extra { shared, ..Extra::default() };
+    serving_with((home, store), (settings, SEATS, extra), links, revoked, recognize).await
+}
+
+/// A server with accounts, and logins elsewhere.
+#[allow(dead_code, reason = "for the tests of such logins")]
+pub(crate) async fn with_providers(providers: Providers) -> TestEnv {
+    let home = TestStore::sqlite(false).await;
+    let (store, revoked) = (home.handle(), Revoked::default());
+    let settings = ServeSettings { auth: Auth::Users, ..ServeSettings::default() };
+    let recognize = |accounts: &Accounts| -> Arc<dyn Recognize> { Arc::new(accounts.recognizer().clone()) };
+    let extra = Extra { providers, ..Extra::default() };
+    serving_with((home, store), (settings, SEATS, extra), AccountSettings::default(), revoked, recognize).await
+}
+
+/// What few servers have.
+#[derive(Default)]
+struct Extra {
+    shared: Shared,
+    providers: Providers,
+}
+
 async fn serving_over(
-    (home, store): (TestStore, StoreHandle),
+    home_and_store: (TestStore, StoreHandle),
     (settings, seats): (ServeSettings, usize),
+    accounts: AccountSettings,
+    revoked: Revoked,
+    recognize: impl FnOnce(&Accounts) -> Arc<dyn Recognize>,
+) -> TestEnv {
+    serving_with(home_and_store, (settings, seats, Extra::default()), accounts, revoked, recognize).await
+}
+
+async fn serving_with(
+    (home, store): (TestStore, StoreHandle),
+    (settings, seats, extra): (ServeSettings, usize, Extra),
     accounts: AccountSettings,
     revoked: Revoked,
     recognize: impl FnOnce(&Accounts) -> Arc<dyn Recognize>,
@@ -201,7 +249,8 @@ async fn serving_over(
     let service = Service::new(Arc::clone(&store), dispatcher.clone());
     let run_context = run_context(&dir);
     let links = AccountSettings { url: "https://jobs.example.com".to_owned(), ..accounts };
-    let accounts = Accounts::new(service.clone(), Passwords::weak(), links);
+    let accounts = Accounts::new(service.clone(), Passwords::weak(), links).sharing(extra.shared);
+    let accounts = accounts.with_providers(extra.providers);
     let api = Api::new(ApiParts {
         service: service.clone(),
         run_context: run_context.clone(),

@@ -7,6 +7,8 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
+use gristmill_service::shared::{CacheSettings, Shared};
+
 use crate::env::{self, env, heard, request};
 
 #[tokio::test]
@@ -166,6 +168,23 @@ async fn who_sends_too_much_waits() {
         assert!(answer.header("ratelimit").expect("a field").starts_with(&format!("\"tenant\";r={left};t=")));
     }
     let answer = env.get("/api/v1/me").await;
+    assert_eq!((answer.status, answer.code()), (429, "rate_limited"));
+    let wait: u64 = answer.header("retry-after").expect("a time").parse().expect("seconds");
+    assert!((1_000..=1_200).contains(&wait), "{wait}");
+}
+
+#[tokio::test]
+async fn servers_that_share_a_redis_count_together() {
+    let redis = std::env::var("GRISTMILL_TEST_REDIS").expect("GRISTMILL_TEST_REDIS names a Redis: scripts/servers");
+    let prefix = format!("test-{}", uuid::Uuid::now_v7().simple());
+    let shared = || Shared::new(&CacheSettings { redis: redis.clone(), prefix: prefix.clone() }).expect("an address");
+    let settings = || ServeSettings { rate_per_tenant: "3/1h".parse().expect("a rate"), ..ServeSettings::default() };
+    let (one, other) = (env::sharing(settings(), shared()).await, env::sharing(settings(), shared()).await);
+    for (server, left) in [(&one, 2), (&other, 1), (&one, 0)] {
+        let answer = server.get("/api/v1/jobs").await;
+        assert!(answer.header("ratelimit").expect("a field").starts_with(&format!("\"tenant\";r={left};t=")));
+    }
+    let answer = other.get("/api/v1/jobs").await;
     assert_eq!((answer.status, answer.code()), (429, "rate_limited"));
     let wait: u64 = answer.header("retry-after").expect("a time").parse().expect("seconds");
     assert!((1_000..=1_200).contains(&wait), "{wait}");

@@ -13,6 +13,7 @@ mod hostile;
 mod importing;
 mod jobs;
 mod live;
+mod oidc;
 mod operations;
 #[path = "../pages/mod.rs"]
 mod pages;
@@ -21,3 +22,4 @@ mod quotas;
 mod registering;
 mod resources;
 mod steering;
+mod uploads;

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use gristmill_service::retention::PrunerOptions;
+use gristmill_store::testing;
 
 use crate::env::{self, Heard, TestEnv};
 
@@ -34,7 +35,7 @@ async fn an_operation_is_previewed_started_followed_and_undone() {
     waiting(&env, "import", 7).await;
     waiting(&env, "export", 2).await;
     let would = env.post("/api/v1/operations?dry_run=true", &cancel("kind:import")).await;
-    assert_eq!((would.status, &would.data()["jobs"], &would.data()["dry_run"]), (200, &json!(7), &json!(true)));
+    assert_eq!((would.status, &would.data()["matches"], &would.data()["dry_run"]), (200, &json!(7), &json!(true)));
     assert_eq!(would.data()["samples"].as_array().map(Vec::len), Some(5));
     waiting(&env, "import", 1).await;
     let mut body = cancel("kind:import");
@@ -132,4 +133,61 @@ async fn tenants_and_roles_are_kept_apart() {
     assert_eq!(env.get_as("owner@other", &path).await.status, 404);
     assert_eq!(post_as(&env, "owner@other", &format!("{path}/cancel"), &json!({})).await.status, 404);
     assert_eq!(env.get_as("owner@other", "/api/v1/operations").await.data().as_array().map(Vec::len), Some(1));
+}
+
+/// The body of an operation.
+fn body(verb: &str, query: &str) -> Value {
+    json!({ "verb": verb, "query": query })
+}
+
+#[tokio::test]
+async fn items_and_batches_are_operated_upon_as_jobs_are() {
+    let env = env::open().await;
+    let (first, second) = (testing::sealed(&env.store, 2, 5).await, testing::sealed(&env.store, 2, 5).await);
+    let would = env.post("/api/v1/operations?dry_run=true", &body("cancel-batches", "state:sealed")).await;
+    assert_eq!((&would.data()["matches"], &would.data()["samples"]), (&json!(2), &json!([first, second])));
+    let path = "/api/v1/operations?reason=wrong%20file";
+    let started = env.post(path, &body("cancel-batches", "state:sealed")).await;
+    let place = format!("/api/v1/operations/{}", started.data()["id"].as_str().expect("an id"));
+    step(&env).await;
+    let ended = env.get(&place).await;
+    assert_eq!((&ended.data()["state"], &ended.data()["done"]), (&json!("finished"), &json!(2)));
+    let state = async || env.get(&format!("/api/v1/batches/{first}")).await.data()["batch"]["state"].clone();
+    assert_eq!(state().await, "cancelled");
+    assert_eq!(env.send("POST", &format!("{place}/undo"), &[], b"").await.data()["state"], "undoing");
+    step(&env).await;
+    assert_eq!(state().await, "sealed");
+    for (verb, query, fault) in [
+        ("redrive-items", "state:redriven", "items that are open"),
+        ("redrive-items", "kind:a", "no key of quarantined items"),
+        ("delete-batches", "state:sealed", "complete, halted, cancelled"),
+        ("pause-batches", "", "name:*"),
+    ] {
+        let refused = env.post(path, &body(verb, query)).await;
+        assert_eq!((refused.status, refused.faults()), (422, vec!["/query"]), "{verb} {query}");
+        assert!(refused.text.contains(fault), "{verb} {query}: {}", refused.text);
+    }
+    for verb in ["redrive-items", "discard-items"] {
+        assert_eq!(env.post(path, &body(verb, "state:open")).await.data()["preview"], 0, "{verb}");
+    }
+}
+
+#[tokio::test]
+async fn each_verb_needs_what_a_single_one_needs() {
+    let env = env::with_users().await;
+    let start = "/api/v1/operations?reason=x";
+    for (verb, query, operator) in [
+        ("redrive-items", "state:open", 201),
+        ("discard-items", "state:open", 403),
+        ("cancel-batches", "name:*", 201),
+        ("pause-batches", "name:*", 201),
+        ("resume-batches", "name:*", 201),
+        ("restart-batches", "name:*", 201),
+        ("delete-batches", "name:*", 403),
+    ] {
+        let asked = body(verb, query);
+        assert_eq!(post_as(&env, "viewer", start, &asked).await.status, 403, "{verb}");
+        assert_eq!(post_as(&env, "operator", start, &asked).await.status, operator, "{verb}");
+        assert_eq!(post_as(&env, "owner", start, &asked).await.status, 201, "{verb}");
+    }
 }

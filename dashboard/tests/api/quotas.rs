@@ -43,7 +43,7 @@ async fn a_tenant_over_its_quota_is_told_how_much_it_may_have_and_how_much_it_ha
     let batch = in_north(&env, &ada, "POST", "/api/v1/batches", &json!({ "name": "retail" })).await;
     assert_eq!((batch.status, &batch.body["error"]["details"]["quota"]["quota"]), (409, &json!("jobs_waiting")));
     let shown = in_north(&env, &ada, "GET", "/api/v1/tenant", &Value::Null).await;
-    assert_eq!(shown.data()["usage"], json!({ "jobs_waiting": 2, "batches_active": 0 }));
+    assert_eq!(shown.data()["usage"], json!({ "jobs_waiting": 2, "batches_active": 0, "storage_bytes": 0 }));
     assert_eq!(shown.data()["quotas"]["jobs_waiting"], 2);
     assert_eq!(as_person(&env, &ada, "POST", "/api/v1/jobs", &job).await.status, 201, "another tenant");
     set(&env, &ada, json!({ "batches_active": 1 })).await;
@@ -105,4 +105,47 @@ async fn a_tenant_sends_no_more_requests_in_a_minute_than_its_quota() {
     assert_eq!(as_person(&env, &ada, "GET", "/api/v1/me", &Value::Null).await.status, 200, "another tenant");
     set(&env, &ada, json!({})).await;
     assert_eq!(in_north(&env, &ada, "GET", "/api/v1/me", &Value::Null).await.status, 200, "not limited any more");
+}
+
+#[tokio::test]
+async fn uploads_and_copies_of_inputs_are_held_to_the_quota_of_storage() {
+    let env = with_accounts().await;
+    let ada = north(&env).await;
+    set(&env, &ada, json!({ "storage_bytes": 100 })).await;
+    let begin = async |body: Value| in_north(&env, &ada, "POST", "/api/v1/uploads", &body).await;
+    assert_eq!(begin(json!({})).await.faults(), ["/length"], "how much comes must be said");
+    let first = begin(json!({ "length": 70 })).await;
+    assert_eq!(first.status, 201, "{first:?}");
+    let refused = begin(json!({ "length": 31 })).await;
+    assert_eq!((refused.status, refused.code()), (409, "conflict"), "{refused:?}");
+    let expected = json!({ "tenant": "north", "quota": "storage_bytes", "limit": 100, "used": 70, "wanted": 31 });
+    assert_eq!(refused.body["error"]["details"]["quota"], expected);
+    let path = format!("/api/v1/uploads/{}", first.data()["id"].as_str().expect("an id"));
+    let headers = [
+        ("cookie", ada.as_str()),
+        ("sec-fetch-site", "same-origin"),
+        ("gristmill-tenant", "north"),
+        ("upload-offset", "0"),
+    ];
+    let typed = [&headers[..], &[("content-type", "application/partial-upload")]].concat();
+    assert_eq!(env.send("PATCH", &path, &typed, b"id,shop\n1,a\n").await.status, 200);
+    let shown = in_north(&env, &ada, "GET", "/api/v1/tenant", &Value::Null).await;
+    assert_eq!(
+        (&shown.data()["usage"]["storage_bytes"], &shown.data()["quotas"]["storage_bytes"]),
+        (&json!(12), &json!(100))
+    );
+    assert_eq!(in_north(&env, &ada, "DELETE", &path, &Value::Null).await.status, 200);
+    assert_eq!(begin(json!({ "length": 100 })).await.status, 201, "there is room again");
+
+    let start = async |input: &[u8]| {
+        let typed = [&headers[..3], &[("content-type", "text/csv")]].concat();
+        env.send("POST", "/api/v1/definitions/retail/batches", &typed, input).await
+    };
+    let large = ["id,shop\n", &"1,a\n".repeat(40)].concat();
+    let refused = start(large.as_bytes()).await;
+    assert_eq!((refused.status, &refused.body["error"]["details"]["quota"]["quota"]), (409, &json!("storage_bytes")));
+    assert_eq!(start(b"id,shop\n1,a\n").await.status, 201);
+    let left = std::fs::read_dir(env.dir.path().join("spool")).expect("there").filter_map(Result::ok);
+    let copies = left.filter(|entry| entry.path().extension().is_some_and(|ending| ending == "spool")).count();
+    assert_eq!(copies, 1, "what was refused leaves no copy");
 }

@@ -142,7 +142,9 @@ fn filled(endpoint: &Endpoint, fingerprint: &str) -> String {
 pub(crate) fn addresses(fingerprint: &str) -> Vec<String> {
     let own = routes();
     let pages = own.endpoints().filter(|endpoint| endpoint.method == "GET" && endpoint.is_page());
-    let pages = pages.filter(|endpoint| !endpoint.path.starts_with("/quarantine/export"));
+    // What is saved as a file, and the ways to a login elsewhere and back.
+    let apart = ["/quarantine/export", "/login/"];
+    let pages = pages.filter(|endpoint| !apart.iter().any(|path| endpoint.path.starts_with(path)));
     let faces = [
         "/jobs?state=done".to_owned(),
         "/jobs?q=state:queued%20kind:foreign".to_owned(),

@@ -119,3 +119,36 @@ async fn who_may_not_discard_cannot_do_so_by_an_operation() {
     let may = gristmill_core::access::Role::Operator.allows(gristmill_core::access::Permission::JobsDelete);
     assert_eq!(operator.status, if may { 200 } else { 403 }, "{operator:?}");
 }
+
+#[tokio::test]
+async fn lists_of_batches_and_items_lead_to_operations_over_all_that_they_select() {
+    let env = env::open().await;
+    let batch = testing::sealed(&env.store, 2, 5).await;
+    let list = look(&env, None, "/batches?state=sealed").await;
+    let links = values(&list.text, "href");
+    for verb in ["cancel-batches", "pause-batches"] {
+        assert!(links.contains(&format!("/operations/start?verb={verb}&amp;q=state%3Asealed").as_str()), "{links:?}");
+    }
+    assert!(!list.text.contains("verb=delete-batches"), "none of them has ended");
+    assert!(!look(&env, None, "/batches").await.text.contains("/operations/start?verb="), "everything is not selected");
+    let items = look(&env, None, "/quarantine?q=stage:parse").await;
+    for verb in ["redrive-items", "discard-items"] {
+        assert!(items.text.contains(&format!("verb={verb}&amp;q=stage%3Aparse")), "{verb}: {}", items.text);
+    }
+    let fields = [("verb", "pause-batches"), ("query", "state:sealed"), ("reason", "supplier is down")];
+    let preview = send(&env, None, "/operations/start", &fields).await;
+    assert!(
+        preview.text.contains("1\u{a0}batch") && preview.text.contains(&format!("/batches/{batch}")),
+        "{preview:?}"
+    );
+    let hidden = of_preview(&preview.text);
+    let mut again: Vec<(&str, &str)> = hidden.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    again.push(("step", "start"));
+    let begun = send(&env, None, "/operations/start", &again).await;
+    let place = begun.header("location").unwrap_or_else(|| panic!("{begun:?}")).to_owned();
+    step(&env).await;
+    let page = look(&env, None, &place).await;
+    check(&place, &page);
+    assert!(page.text.contains("Batches") && page.text.contains("finished"), "{}", page.text);
+    assert_eq!(ask(&env, "GET", &format!("/api/v1/batches/{batch}"), &Value::Null).await["batch"]["paused"], true);
+}

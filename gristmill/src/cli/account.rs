@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::Path;
 
 use gristmill_service::accounts::{AccountSettings, Accounts, Passwords, Secret};
+use gristmill_service::shared::Shared;
 
 use crate::cli::context::CommandContext;
 use crate::exit_code::{CommandError, Result};
@@ -18,7 +19,10 @@ const LOCAL: &str = "http://127.0.0.1:7700";
 pub(super) async fn accounts(context: &CommandContext) -> Result<Accounts> {
     let settings = context.loaded.config.accounts.clone();
     let url = if settings.url.is_empty() { LOCAL.to_owned() } else { settings.url.clone() };
-    Ok(Accounts::new(context.service().await?, Passwords::default(), AccountSettings { url, ..settings }))
+    let shared = Shared::new(&context.loaded.config.cache)
+        .map_err(|wrong| CommandError::usage(format!("`cache.redis` {wrong}")))?;
+    let accounts = Accounts::new(context.service().await?, Passwords::default(), AccountSettings { url, ..settings });
+    Ok(accounts.sharing(shared))
 }
 
 /// Reads a password from a file, or from standard input for `-`. One line end behind it does not belong to it.

@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 use gristmill_core::batch::{BatchState, FailureBudget};
 use gristmill_core::id::BatchId;
+use gristmill_core::operation::OperationVerb;
 use gristmill_service::documents::BatchDocument;
 use gristmill_store::{BatchFilter, Restart};
 
@@ -14,6 +15,7 @@ use super::batch_view::{end, find, show};
 use super::cancel::CancelBatches;
 use super::delete::DeleteBatches;
 use super::list::{DryRun, Paging, Why, id, report};
+use super::operation::{AllBatches, Awaited, OperationReason};
 use super::query::BatchAsked;
 use super::waiting::Waiting;
 use crate::cli::backend::batches::Steer;
@@ -73,19 +75,32 @@ Each file is checked against the hash that it was written with. What was cut sho
         timeout: Option<std::time::Duration>,
     },
     /// Stop claiming its chunks; what runs is finished
+    #[command(before_help = "Examples:
+  gristmill batch pause 0198f9c1-… --reason 'supplier is down'
+  gristmill batch pause --query 'name:retail' --reason 'supplier is down' --dry-run")]
     Pause {
         #[command(flatten)]
         named: Named,
         #[command(flatten)]
         why: Why,
+        #[command(flatten)]
+        awaited: Awaited,
     },
     /// Claim its chunks again
-    Resume(Named),
+    Resume {
+        #[command(flatten)]
+        named: Named,
+        #[command(flatten)]
+        why: OperationReason,
+        #[command(flatten)]
+        awaited: Awaited,
+    },
     /// Call it off for good
     #[command(before_help = "Examples:
   gristmill batch cancel 0198f9c1-… --reason 'wrong file' --dry-run
   gristmill batch cancel 0198f9c1-… --reason 'wrong file'
   gristmill batch cancel --name retail --state sealed
+  gristmill batch cancel --query 'name:retail age<1h' --reason 'wrong file' --rate 5/s
 
 Chunks that run are called off within a second, and nothing of them is written.")]
     Cancel(CancelBatches),
@@ -93,15 +108,18 @@ Chunks that run are called off within a second, and nothing of them is written."
     #[command(before_help = "Examples:
   gristmill batch restart 0198f9c1-… --dry-run
   gristmill batch restart 0198f9c1-… --failure-budget 5% --wait
-  gristmill batch restart 0198f9c1-… --dead          its dead chunks as well")]
+  gristmill batch restart 0198f9c1-… --dead          its dead chunks as well
+  gristmill batch restart --query 'state:halted ended:2026-11-19' --reason 'supplier is back'")]
     Restart {
         #[command(flatten)]
         named: Named,
+        #[command(flatten)]
+        why: OperationReason,
         /// How many items may be quarantined from now on: a count, or a percentage such as 5%
-        #[arg(long, alias = "tolerate", value_name = "BUDGET")]
+        #[arg(long, alias = "tolerate", value_name = "BUDGET", conflicts_with = "query")]
         failure_budget: Option<FailureBudget>,
         /// Give its dead chunks another chance too
-        #[arg(long)]
+        #[arg(long, conflicts_with = "query")]
         dead: bool,
         #[command(flatten)]
         waiting: Waiting,
@@ -110,6 +128,7 @@ Chunks that run are called off within a second, and nothing of them is written."
     #[command(before_help = "Examples:
   gristmill batch delete 0198f9c1-… --dry-run
   gristmill batch delete 0198f9c1-… 0198f9c2-…
+  gristmill batch delete --query 'name:trial* ended:..2026-10-31' --reason 'only trials' --dry-run
 
 Its output stays. With [retention] archive, everything is written there first.")]
     Delete(DeleteBatches),
@@ -118,9 +137,27 @@ Its output stays. With [retention] archive, everything is written there first.")
 #[derive(Debug, Args)]
 struct Named {
     /// Its id
-    id: String,
+    #[arg(required_unless_present = "query", conflicts_with = "query")]
+    id: Option<String>,
+    #[command(flatten)]
+    all: AllBatches,
     #[command(flatten)]
     dry: DryRun,
+}
+
+impl Named {
+    /// The one batch that is named.
+    fn batch(&self) -> Result<BatchId> {
+        id("batch", self.id.as_deref().unwrap_or_default())
+    }
+
+    /// The one batch that is named, for a command that waits only for an operation.
+    fn at_once(&self, awaited: Awaited) -> Result<BatchId> {
+        match awaited.wait() {
+            Some(_) => Err(CommandError::usage("--wait is for what --query starts: all else is done at once")),
+            None => self.batch(),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -150,12 +187,16 @@ impl Batch {
             Verb::Results(results) => results.run(context).await,
             Verb::Outputs(outputs) => outputs.run(context).await,
             Verb::Watch { id: text, timeout } => watch(context, id("batch", &text)?, timeout).await,
-            Verb::Pause { named, why } => pause(context, &named, &why).await,
-            Verb::Resume(named) => resume(context, &named).await,
+            Verb::Pause { named, why, awaited } => pause(context, &named, &why, awaited).await,
+            Verb::Resume { named, why, awaited } => resume(context, &named, &why, awaited).await,
             Verb::Cancel(cancel) => cancel.run(context).await,
             Verb::Delete(delete) => delete.run(context).await,
-            Verb::Restart { named, failure_budget, dead, waiting } => {
-                let batch = id("batch", &named.id)?;
+            Verb::Restart { named, why, failure_budget, dead, waiting } => {
+                let asked = (&why.order(context, &named.dry), waiting.asked());
+                if let Some(exit) = named.all.operate(context, OperationVerb::RestartBatches, asked).await? {
+                    return Ok(exit);
+                }
+                let batch = named.batch()?;
                 let (restart, order) = (Restart { batch, failure_budget, dead }, context.order(named.dry.dry_run));
                 let done = context.backend().await?.restart_batch(&order, &restart).await?;
                 waiting.report(context, order.dry_run, |dry_run| {
@@ -206,19 +247,23 @@ async fn watch(context: &CommandContext, batch: BatchId, timeout: Option<std::ti
     end(context, &ended).await
 }
 
-async fn pause(context: &CommandContext, named: &Named, why: &Why) -> Result<Exit> {
-    let batch = id("batch", &named.id)?;
-    let control_report =
-        context.backend().await?.steer_batch(&why.order(context, &named.dry)?, batch, Steer::Pause).await?;
+async fn pause(context: &CommandContext, named: &Named, why: &Why, awaited: Awaited) -> Result<Exit> {
+    let order = why.order(context, &named.dry)?;
+    if let Some(exit) = named.all.operate(context, OperationVerb::PauseBatches, (&order, awaited.wait())).await? {
+        return Ok(exit);
+    }
+    let control_report = context.backend().await?.steer_batch(&order, named.at_once(awaited)?, Steer::Pause).await?;
     let (done, would) = ("paused; chunks that wait", "would pause; chunks that wait");
     report(context, named.dry.dry_run, done, would, &control_report);
     Ok(Exit::Success)
 }
 
-async fn resume(context: &CommandContext, named: &Named) -> Result<Exit> {
-    let batch = id("batch", &named.id)?;
-    let control_report =
-        context.backend().await?.steer_batch(&context.order(named.dry.dry_run), batch, Steer::Resume).await?;
+async fn resume(context: &CommandContext, named: &Named, why: &OperationReason, awaited: Awaited) -> Result<Exit> {
+    let order = why.order(context, &named.dry);
+    if let Some(exit) = named.all.operate(context, OperationVerb::ResumeBatches, (&order, awaited.wait())).await? {
+        return Ok(exit);
+    }
+    let control_report = context.backend().await?.steer_batch(&order, named.at_once(awaited)?, Steer::Resume).await?;
     let (done, would) = ("resumed; chunks that may be claimed", "would resume; chunks that may be claimed");
     report(context, named.dry.dry_run, done, would, &control_report);
     Ok(Exit::Success)

@@ -108,6 +108,14 @@ impl Run {
             idempotency_key: self.idempotency_key.clone(),
         };
         let (order, input) = (context.order(self.dry.dry_run), self.upload()?);
+        // A rehearsal keeps nothing at the server, and standard input cannot be read again.
+        if let (Some(path), false) = (self.file(), order.dry_run)
+            && let Some(upload) = server.send_file(&order, path).await?
+        {
+            let started = batches::start_from(server, &order, &batch, &upload).await;
+            server.forget_upload(&upload).await;
+            return self.started(context, started?.id).await;
+        }
         let call = batches::with_input(&batch, &self.param);
         if order.dry_run {
             let would = match input {
@@ -122,6 +130,12 @@ impl Run {
             Some(input) => batches::start_over(server, &order, call, input).await?,
         };
         self.started(context, started.id).await
+    }
+
+    /// The input that can be read again from anywhere, if it is such a one.
+    fn file(&self) -> Option<&str> {
+        let path = self.input.first()?;
+        std::fs::metadata(path).is_ok_and(|about| about.is_file()).then_some(path)
     }
 
     /// The input that is sent to a server, if one is said.

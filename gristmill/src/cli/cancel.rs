@@ -14,7 +14,7 @@ use gristmill_store::{BatchFilter, GROUP_JOBS_MAX, JobFilter, Page};
 
 use super::list::{DryRun, id, report};
 use super::named::Named;
-use super::operation::{Awaited, Wanted, rate, start};
+use super::operation::{AllBatches, Awaited, Wanted, rate, start};
 use super::{batch, job};
 use crate::cli::backend::Backend;
 use crate::cli::backend::batches::Steer;
@@ -68,19 +68,23 @@ pub(super) struct CancelJobs {
 #[derive(Debug, Args)]
 pub(super) struct CancelBatches {
     /// Their ids
-    #[arg(conflicts_with_all = ["name", "state"])]
+    #[arg(conflicts_with_all = ["name", "state", "query"])]
     ids: Vec<String>,
     /// All runs of this definition that have not ended
-    #[arg(long)]
+    #[arg(long, conflicts_with = "query")]
     name: Option<String>,
     /// All in this state, which is not final: open, sealed or aggregating
-    #[arg(long)]
+    #[arg(long, conflicts_with = "query")]
     state: Option<String>,
-    /// Why, kept with each batch
-    #[arg(long, default_value = "cancelled from the command line")]
-    reason: String,
+    #[command(flatten)]
+    all: AllBatches,
+    /// Why, kept with each batch; needed with --query
+    #[arg(long)]
+    reason: Option<String>,
     #[command(flatten)]
     dry: DryRun,
+    #[command(flatten)]
+    awaited: Awaited,
 }
 
 impl CancelJobs {
@@ -161,8 +165,16 @@ impl CancelBatches {
     ///
     /// When nothing selects batches, when a named one has ended, or when the store refuses.
     pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
+        let asked = Order { reason: self.reason.clone(), ..context.order(self.dry.dry_run) };
+        let wait = self.awaited.wait();
+        if let Some(exit) = self.all.operate(context, OperationVerb::CancelBatches, (&asked, wait)).await? {
+            return Ok(exit);
+        }
+        if wait.is_some() {
+            return Err(CommandError::usage("--wait is for what --query starts: all else is final at once"));
+        }
         let backend = context.backend().await?;
-        let order = context.order(self.dry.dry_run).because(&self.reason);
+        let order = asked.because(self.reason.as_deref().unwrap_or(REASON));
         let verbs = ("jobs cancelled", "jobs that would be cancelled");
         if !self.ids.is_empty() {
             let batches = self.ids.iter().map(|text| id("batch", text)).collect::<Result<Vec<BatchId>>>()?;
@@ -188,7 +200,7 @@ impl CancelBatches {
         }
         if self.name.is_none() && state.is_none() {
             return Err(CommandError::usage("nothing says which batches to cancel")
-                .hint("name their ids, or --name, or --state open, sealed or aggregating"));
+                .hint("name their ids, or --name, --query, or --state open, sealed or aggregating"));
         }
         let states = match state {
             Some(state) => vec![state],

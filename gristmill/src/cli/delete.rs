@@ -6,10 +6,12 @@ use clap::Args;
 use gristmill_core::Instant;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::JobState;
+use gristmill_core::operation::OperationVerb;
 use gristmill_store::{JobView, PruneNoun};
 
 use super::list::{DryRun, id, report};
 use super::named::Named;
+use super::operation::{AllBatches, Awaited, OperationReason};
 use crate::cli::context::CommandContext;
 use crate::cli::output::{Format, grouped};
 use crate::exit_code::{CommandError, Exit, Result};
@@ -18,10 +20,16 @@ use crate::exit_code::{CommandError, Exit, Result};
 #[derive(Debug, Args)]
 pub(super) struct DeleteBatches {
     /// Their ids
-    #[arg(required = true)]
+    #[arg(required_unless_present = "query", conflicts_with = "query")]
     ids: Vec<String>,
     #[command(flatten)]
+    all: AllBatches,
+    #[command(flatten)]
+    why: OperationReason,
+    #[command(flatten)]
     dry: DryRun,
+    #[command(flatten)]
+    awaited: Awaited,
 }
 
 impl DeleteBatches {
@@ -31,6 +39,13 @@ impl DeleteBatches {
     ///
     /// When one of them does not exist or has not ended: then none is deleted.
     pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
+        let (asked, wait) = (self.why.order(context, &self.dry), self.awaited.wait());
+        if let Some(exit) = self.all.operate(context, OperationVerb::DeleteBatches, (&asked, wait)).await? {
+            return Ok(exit);
+        }
+        if wait.is_some() {
+            return Err(CommandError::usage("--wait is for what --query starts: all else is gone at once"));
+        }
         let batches = self.ids.iter().map(|text| id("batch", text)).collect::<Result<Vec<BatchId>>>()?;
         let order = context.order(self.dry.dry_run);
         let document = context.backend().await?.delete_batches(&order, &batches).await?;

@@ -9,6 +9,7 @@ use chrono::Utc;
 use gristmill_broker::Broker;
 use gristmill_service::doctor::of_the_store;
 use gristmill_service::documents::FindingDocument as Finding;
+use gristmill_service::shared::Shared;
 use gristmill_store::StoreHandle;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -42,6 +43,7 @@ pub(crate) async fn run_checks(context: &CommandContext) -> Vec<Finding> {
     findings.extend(disks(context));
     findings.push(Finding::ok("time zones", time_zones()));
     findings.push(mail(context).await);
+    findings.push(cache(context).await);
     findings.push(encryption(context));
     findings.push(programs(&context.loaded.config.exec.programs));
     findings
@@ -157,6 +159,21 @@ async fn mail(context: &CommandContext) -> Finding {
         Ok(Ok(greeting)) => Finding::ok("mail", format!("{place}: {greeting}")),
         Ok(Err(wrong)) => Finding::problem("mail", format!("{place}: {wrong}"), mend),
         Err(_) => Finding::problem("mail", format!("{place}: no greeting within {PATIENCE:?}"), mend),
+    }
+}
+
+/// The Redis that several servers share, where there is one.
+async fn cache(context: &CommandContext) -> Finding {
+    let settings = &context.loaded.config.cache;
+    let mend = "check [cache] redis, and that this machine may reach it; until then each server counts rates by itself";
+    let looked = match Shared::new(settings) {
+        Ok(shared) => shared.look().await,
+        Err(wrong) => Err(wrong),
+    };
+    match looked {
+        Ok(None) => Finding::ok("cache", "each server counts rates by itself: [cache] redis is empty"),
+        Ok(Some(version)) => Finding::ok("cache", format!("Redis {version}")),
+        Err(why) => Finding::problem("cache", format!("the Redis of [cache] cannot be used: {why}"), mend),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `gristmill operation`: look at operations over many jobs, cancel and undo them; and how other commands start them.
+//! `gristmill operation`: look at operations over many jobs, quarantined items or batches, cancel and undo them; and how other commands start them.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use gristmill_core::duration;
 use gristmill_core::id::OperationId;
 use gristmill_core::operation::{OperationState, OperationVerb, RATE_MAX};
-use gristmill_core::query::Query;
+use gristmill_core::query::{BatchQuery, Query};
 use gristmill_service::Order;
 use gristmill_service::control::operation::OperationRequest;
 use gristmill_service::documents::{OperationDocument, WouldOperateDocument};
@@ -22,7 +22,7 @@ use crate::runtime::work::WaitFor;
 /// How often a command that waits looks.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// Look at operations over many jobs, cancel and undo them
+/// Look at operations over many jobs, items or batches, cancel and undo them
 #[derive(Debug, Args)]
 pub(crate) struct Operation {
     #[command(subcommand)]
@@ -54,7 +54,8 @@ enum Verb {
   gristmill operation undo 0198f9c1-… --reason 'wrong filter' --wait
 
 A cancel or a discard can be undone while it runs and until `[retention] undo` after its end. What has changed since stays
-as it is, and is counted: a job whose unique key is taken, a chunk whose batch is over.")]
+as it is, and is counted: a job whose unique key is taken, a chunk whose batch is over. Batches that were cancelled are
+restarted.")]
     Undo(Named),
 }
 
@@ -75,7 +76,7 @@ struct Named {
 /// Whether a command waits for the end of an operation.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub(super) struct Awaited {
-    /// Wait until it has ended, at most so long; on the database itself its steps are made here as well
+    /// Wait until the operation has ended, at most so long; on the database itself its steps are made here as well
     #[arg(long, value_name = "TIMEOUT", num_args = 0..=1, require_equals = true, default_missing_value = "forever")]
     wait: Option<WaitFor>,
 }
@@ -83,9 +84,9 @@ pub(super) struct Awaited {
 /// What other commands say of the operation that they start.
 #[derive(Debug, Clone)]
 pub(super) struct Wanted {
-    /// What is done to each job.
+    /// What is done to each job, item or batch.
     pub(super) verb: OperationVerb,
-    /// Which jobs.
+    /// Which.
     pub(super) query: Query,
     /// How many a second at most.
     pub(super) rate: Option<u32>,
@@ -93,11 +94,62 @@ pub(super) struct Wanted {
     pub(super) wait: Option<WaitFor>,
 }
 
+/// For which batches a command is, when it is for all that a query selects.
+#[derive(Debug, Clone, Args)]
+pub(super) struct AllBatches {
+    /// All that match, as an operation, such as 'name:retail created:2026-11-19..' (docs/query.md)
+    #[arg(long, value_name = "QUERY", allow_hyphen_values = true)]
+    query: Option<BatchQuery>,
+    /// How many batches a second at most
+    #[arg(long, value_name = "N", requires = "query", value_parser = rate)]
+    rate: Option<u32>,
+}
+
+impl AllBatches {
+    /// Starts the operation that a query asks for; `None` without one.
+    ///
+    /// # Errors
+    ///
+    /// As for [`start`].
+    pub(super) async fn operate(
+        &self,
+        context: &CommandContext,
+        verb: OperationVerb,
+        (order, wait): (&Order, Option<WaitFor>),
+    ) -> Result<Option<Exit>> {
+        let Some(BatchQuery(query)) = &self.query else { return without_query(self.rate) };
+        start(context, order, Wanted { verb, query: query.clone(), rate: self.rate, wait }).await.map(Some)
+    }
+}
+
+/// Nothing to start, and so no rate to keep.
+pub(super) fn without_query(rate: Option<u32>) -> Result<Option<Exit>> {
+    match rate {
+        None => Ok(None),
+        Some(_) => Err(CommandError::usage("--rate is for what --query starts: all else is done at once")),
+    }
+}
+
+/// Why, where a command needs that only for an operation.
+#[derive(Debug, Clone, Args)]
+pub(super) struct OperationReason {
+    /// Why; needed with --query
+    #[arg(long, requires = "query")]
+    reason: Option<String>,
+}
+
+impl OperationReason {
+    /// The order, with this reason.
+    pub(super) fn order(&self, context: &CommandContext, dry: &DryRun) -> Order {
+        Order { reason: self.reason.clone(), ..context.order(dry.dry_run) }
+    }
+}
+
 /// Reads a rate: `500`, or `500/s`.
 pub(super) fn rate(text: &str) -> std::result::Result<u32, String> {
     let number = text.trim().trim_end_matches("/s");
     let rate = number.parse().ok().filter(|rate| (1..=RATE_MAX).contains(rate));
-    rate.ok_or_else(|| format!("`{text}` is not a rate; write how many jobs a second, 1 to {RATE_MAX}, such as 500/s"))
+    rate.ok_or_else(|| format!("`{text}` is not a rate; write how many a second, 1 to {RATE_MAX}, such as 500/s"))
 }
 
 impl Operation {
@@ -171,7 +223,7 @@ pub(super) async fn start(context: &CommandContext, order: &Order, wanted: Wante
     let Wanted { verb, query, rate, wait } = wanted;
     verb.check(&query).map_err(CommandError::usage)?;
     if order.reason.is_none() && !order.dry_run {
-        return Err(CommandError::usage("an operation over many jobs needs a reason")
+        return Err(CommandError::usage("an operation needs a reason")
             .hint("add --reason 'why', or --dry-run to see what it would do"));
     }
     let request = OperationRequest { verb, query, rate, snapshot: None, id: None };
@@ -193,24 +245,30 @@ pub(super) async fn start(context: &CommandContext, order: &Order, wanted: Wante
     }
 }
 
-/// How many jobs, as far as they were counted.
-fn count(jobs: u64, more: bool) -> String {
-    if more { format!("more than {}", grouped(jobs)) } else { grouped(jobs) }
+/// How many, as far as they were counted.
+fn count(matches: u64, more: bool) -> String {
+    if more { format!("more than {}", grouped(matches)) } else { grouped(matches) }
+}
+
+/// How many of what a verb is done to.
+fn counted(verb: OperationVerb, matches: u64, more: bool) -> String {
+    let (one, several) = verb.subjects().names();
+    format!("{} {}", count(matches, more), if matches == 1 && !more { one } else { several })
 }
 
 fn would_do(context: &CommandContext, would: &WouldOperateDocument) {
     if context.output.format == Format::Json {
         return context.output.document(would);
     }
-    let jobs = count(would.jobs, would.more);
-    context.output.line(&format!("would {}: {jobs}{}", would.verb, pace(would.rate, would.jobs)));
+    let many = counted(would.verb, would.matches, would.more);
+    context.output.line(&format!("would {}: {many}{}", would.verb.word(), pace(would.rate, would.matches)));
     would.samples.iter().for_each(|sample| context.output.note(&format!("  {sample}")));
 }
 
 /// At which rate, and how long that takes.
-fn pace(rate: Option<u32>, jobs: u64) -> String {
+fn pace(rate: Option<u32>, matches: u64) -> String {
     let Some(rate) = rate else { return String::new() };
-    let seconds = jobs.div_ceil(u64::from(rate.max(1)));
+    let seconds = matches.div_ceil(u64::from(rate.max(1)));
     format!(" at {rate}/s, about {}", duration::format(Duration::from_secs(seconds)))
 }
 
@@ -223,8 +281,8 @@ fn began(context: &CommandContext, operation: &OperationDocument, waits: bool) {
         return;
     }
     let OperationDocument { id, verb, query, preview, preview_more, rate, .. } = operation;
-    let (jobs, pace) = (count(*preview, *preview_more), pace(*rate, *preview));
-    context.output.line(&format!("operation {id} started: {verb} {jobs} jobs ({query}){pace}"));
+    let (many, pace) = (counted(*verb, *preview, *preview_more), pace(*rate, *preview));
+    context.output.line(&format!("operation {id} started: {} {many} ({query}){pace}", verb.word()));
     let program = context.program_here();
     if !waits {
         context.output.note(&format!("follow: {program} operation show {id} --wait"));
@@ -319,7 +377,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_is_a_number_of_jobs_a_second() {
+    fn a_rate_is_a_number_a_second() {
         assert_eq!((rate("500"), rate("500/s")), (Ok(500), Ok(500)));
         for odd in ["0", "", "-1", "5/m", "fast", "99999999999"] {
             assert!(rate(odd).expect_err(odd).contains("500/s"), "{odd}");

@@ -14,7 +14,7 @@ use gristmill_store::{QuarantineFilter, QuarantineView};
 use serde_json::json;
 
 use super::list::{Paging, id};
-use super::quarantine_patch::{Import, Redrive};
+use super::quarantine_patch::{Discard, Import, Redrive};
 use super::query::QuarantineAsked;
 use crate::cli::backend::quarantine::As;
 use crate::cli::context::CommandContext;
@@ -80,8 +80,18 @@ A cell that begins with =, +, - or @ is a formula to a spreadsheet: open tables 
   gristmill quarantine redrive 0198f9c1-… --dry-run
   gristmill quarantine redrive 0198f9c1-… --item 17 --item 18 --wait
   gristmill quarantine redrive 0198f9c1-… --where stage=parse --where 'reason=is not a number' \\
-      --patch '[{\"op\": \"replace\", \"path\": \"/Quantity\", \"value\": \"1\"}]' --dry-run")]
+      --patch '[{\"op\": \"replace\", \"path\": \"/Quantity\", \"value\": \"1\"}]' --dry-run
+  gristmill quarantine redrive --query 'stage:enrich created:2026-11-19..' --reason 'supplier is back'
+
+A query is carried out by the scheduler, in steps, as an operation over the items of all batches.")]
     Redrive(Redrive),
+    /// Take all items that match out of the quarantine, and delete them when that can be undone no more
+    #[command(before_help = "Examples:
+  gristmill quarantine discard --query 'batch:0198f9c1-…' --reason 'a trial' --dry-run
+  gristmill quarantine discard --query 'stage:parse reason:\"not a number\"' --reason 'known to be wrong'
+
+They stay counted as quarantined in their batch. Export them first where they are to be kept.")]
+    Discard(Discard),
     /// Run items once more as somebody has mended them in an export
     #[command(before_help = "Examples:
   gristmill quarantine export 0198f9c1-… --format csv > mend.csv
@@ -113,6 +123,7 @@ impl Quarantine {
                 }
             }
             Verb::Redrive(redrive) => redrive.run(context).await,
+            Verb::Discard(discard) => discard.run(context).await,
             Verb::Import(import) => import.run(context).await,
         }
     }

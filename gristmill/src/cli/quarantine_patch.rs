@@ -7,17 +7,22 @@ use clap::Args;
 use gristmill_core::definition::CHUNK_ITEMS_MAX;
 use gristmill_core::id::BatchId;
 use gristmill_core::json;
+use gristmill_core::operation::OperationVerb;
+use gristmill_core::query::QuarantineQuery;
+use gristmill_service::Order;
 use gristmill_service::control::quarantine_import::Imported;
 use gristmill_service::documents::PatchReportDocument;
 use gristmill_service::quarantine_sheet::Problem;
 use gristmill_store::{Patch, PatchReport, QuarantineWhich};
 
 use super::list::{DryRun, id};
+use super::operation::{Awaited, Wanted, rate, start, without_query};
 use super::waiting::Waiting;
 use crate::cli::backend::quarantine::{As, How, Mending};
 use crate::cli::context::CommandContext;
 use crate::cli::output::{Format, brief};
 use crate::exit_code::{CommandError, Exit, Result};
+use crate::runtime::work::WaitFor;
 
 /// The most problems that are shown at once.
 const PROBLEMS_MAX: usize = 20;
@@ -28,18 +33,24 @@ const REFUSED_SHOWN: usize = 10;
 #[derive(Debug, Args)]
 pub(super) struct Redrive {
     /// The batch
-    batch: String,
+    #[arg(required_unless_present = "query", conflicts_with = "query")]
+    batch: Option<String>,
+    #[command(flatten)]
+    all: AllItems,
+    /// Why; needed with --query
+    #[arg(long, requires = "query")]
+    reason: Option<String>,
     /// Only this item, by its number; may be repeated
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", conflicts_with = "query")]
     item: Vec<i64>,
     /// Only those of which this holds: stage=NAME, reason=TEXT (it is in the reason), position=N or N..M; may be repeated
-    #[arg(long = "where", value_name = "CONDITION")]
+    #[arg(long = "where", value_name = "CONDITION", conflicts_with = "query")]
     conditions: Vec<String>,
     /// Change each with this JSON Patch (RFC 6902) before it runs: a file, or the patch itself
-    #[arg(long, value_name = "FILE|JSON")]
+    #[arg(long, value_name = "FILE|JSON", conflicts_with = "query")]
     patch: Option<String>,
     /// How many items make a chunk
-    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=CHUNK_ITEMS_MAX))]
+    #[arg(long, value_name = "N", default_value_t = 500, conflicts_with = "query", value_parser = clap::value_parser!(u64).range(1..=CHUNK_ITEMS_MAX))]
     chunk: u64,
     #[command(flatten)]
     waiting: Waiting,
@@ -72,14 +83,66 @@ pub(super) struct Import {
     dry: DryRun,
 }
 
+/// Which items of whichever batches, when it is all that a query selects.
+#[derive(Debug, Clone, Args)]
+struct AllItems {
+    /// All open items that match, of whichever batches, as an operation, such as 'stage:parse reason:"not a number"' (docs/query.md)
+    #[arg(long, value_name = "QUERY", allow_hyphen_values = true)]
+    query: Option<QuarantineQuery>,
+    /// How many items a second at most
+    #[arg(long, value_name = "N", requires = "query", value_parser = rate)]
+    rate: Option<u32>,
+}
+
+/// Which items are discarded, and why.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("selected").required(true).args(["query"]))]
+pub(super) struct Discard {
+    #[command(flatten)]
+    all: AllItems,
+    /// Why: it is in the audit
+    #[arg(long)]
+    reason: Option<String>,
+    #[command(flatten)]
+    dry: DryRun,
+    #[command(flatten)]
+    awaited: Awaited,
+}
+
+impl AllItems {
+    /// Starts the operation that a query asks for; `None` without one.
+    async fn operate(
+        &self,
+        context: &CommandContext,
+        verb: OperationVerb,
+        (reason, dry_run, wait): (Option<&String>, bool, Option<WaitFor>),
+    ) -> Result<Option<Exit>> {
+        let Some(QuarantineQuery(query)) = &self.query else { return without_query(self.rate) };
+        let order = Order { reason: reason.cloned(), ..context.order(dry_run) };
+        start(context, &order, Wanted { verb, query: query.clone(), rate: self.rate, wait }).await.map(Some)
+    }
+}
+
+impl Discard {
+    pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
+        let how = (self.reason.as_ref(), self.dry.dry_run, self.awaited.wait());
+        let exit = self.all.operate(context, OperationVerb::DiscardItems, how).await?;
+        exit.ok_or_else(|| CommandError::usage("nothing says which items to discard").hint("add --query"))
+    }
+}
+
 impl Redrive {
     pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
+        let how = (self.reason.as_ref(), self.dry.dry_run, self.waiting.asked());
+        if let Some(exit) = self.all.operate(context, OperationVerb::RedriveItems, how).await? {
+            return Ok(exit);
+        }
         let mut which = QuarantineWhich { items: self.item.clone(), ..QuarantineWhich::default() };
         for condition in &self.conditions {
             add(&mut which, condition)?;
         }
         let patch = self.patch.as_deref().map(read_patch).transpose()?;
-        let batch = id("batch", &self.batch)?;
+        let batch = id("batch", self.batch.as_deref().unwrap_or_default())?;
         let (backend, order) = (context.backend().await?, context.order(self.dry.dry_run));
         let report = backend.redrive_quarantine(&order, batch, which, patch, self.chunk).await?;
         let waiting = if report.redriven == 0 { Waiting::default() } else { self.waiting };

@@ -84,6 +84,9 @@ struct Quota {
     /// Requests to the API in a minute, to each server process, or none for no limit
     #[arg(long, value_name = "N")]
     requests_per_minute: Option<Most<u32>>,
+    /// Bytes of copies of inputs and of uploads, or none for no limit
+    #[arg(long, value_name = "BYTES")]
+    storage_bytes: Option<Most<u64>>,
 }
 
 /// A number, or `none`.
@@ -115,6 +118,9 @@ impl Quota {
         if let Some(Most(most)) = self.requests_per_minute {
             quotas.requests_per_minute = most;
         }
+        if let Some(Most(most)) = self.storage_bytes {
+            quotas.storage_bytes = most;
+        }
         accounts.set_quotas(&context.order(false), &self.name, quotas, Some(seen)).await?;
         show_in_use(context, &self.name).await
     }
@@ -126,7 +132,7 @@ async fn show_in_use(context: &CommandContext, name: &str) -> Result<()> {
         Some(most) => format!("{} of {}", grouped(used), grouped(most)),
         None => format!("{}, not limited", grouped(used)),
     };
-    let Quotas { jobs_waiting, batches_active, requests_per_minute } = tenant.quotas;
+    let Quotas { jobs_waiting, batches_active, requests_per_minute, storage_bytes } = tenant.quotas;
     let requests = requests_per_minute.map_or("not limited".to_owned(), |most| grouped(u64::from(most)));
     let fields = [
         ("tenant", tenant.name.clone()),
@@ -137,6 +143,7 @@ async fn show_in_use(context: &CommandContext, name: &str) -> Result<()> {
         ("jobs waiting", of(usage.jobs_waiting, jobs_waiting)),
         ("batches active", of(usage.batches_active, batches_active)),
         ("requests a minute", requests),
+        ("bytes of inputs", of(usage.storage_bytes, storage_bytes)),
     ];
     context.output.fields(&TenantInUseDocument { tenant, usage }, &fields);
     Ok(())

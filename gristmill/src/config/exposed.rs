@@ -25,6 +25,12 @@ pub(crate) fn exposed(config: &Config) -> Vec<(&'static str, String)> {
             format!("is `never`: mails and the password go to {host} in the clear; write `required`"),
         ));
     }
+    if let Some(host) = elsewhere(&config.cache.redis, "redis") {
+        found.push((
+            "cache.redis",
+            format!("sends its password, and who asks how often, to {host} in the clear; write `rediss://…`"),
+        ));
+    }
     found
 }
 

@@ -8,9 +8,10 @@ use gristmill_core::schedule::ScheduleSpec;
 use gristmill_dashboard::gate::ServeSettings;
 use gristmill_dashboard::hooks::settings::HookSettings;
 use gristmill_jobs::settings::{ExecSettings, HttpSettings, MailSettings, WebhookSettings};
-use gristmill_service::accounts::AccountSettings;
+use gristmill_service::accounts::{AccountSettings, OidcSettings};
 use gristmill_service::audit::AuditSettings;
 use gristmill_service::retention::RetentionSettings;
+use gristmill_service::shared::CacheSettings;
 use gristmill_service::start::WatchSettings;
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +35,8 @@ pub struct Config {
     pub serve: ServeSettings,
     /// How long sessions and links of people last, and where links lead.
     pub accounts: AccountSettings,
+    /// What several servers share.
+    pub cache: CacheSettings,
     /// How emails are sent.
     pub mail: MailSettings,
     /// How signed notifications are sent.
@@ -56,6 +59,8 @@ pub struct Config {
     pub schedule: BTreeMap<String, ScheduleSpec>,
     /// The hooks that receive deliveries, by name.
     pub hook: BTreeMap<String, HookSettings>,
+    /// Logins elsewhere, by name.
+    pub oidc: BTreeMap<String, OidcSettings>,
     /// The limits, by name.
     pub limit: BTreeMap<String, LimitSpec>,
     /// The settings of queues, by their name.
@@ -65,7 +70,7 @@ pub struct Config {
 }
 
 /// The sections whose keys are fixed: those that the environment can set.
-pub const SECTIONS: [&str; 14] = [
+pub const SECTIONS: [&str; 15] = [
     "store",
     "broker",
     "worker",
@@ -73,6 +78,7 @@ pub const SECTIONS: [&str; 14] = [
     "listener",
     "serve",
     "accounts",
+    "cache",
     "mail",
     "webhook",
     "exec",

@@ -23,6 +23,7 @@ pub(super) fn read(mut tree: Map<String, Value>, origins: &Origins, errors: &mut
         listener: reader.section(&mut tree, "listener"),
         serve: reader.section(&mut tree, "serve"),
         accounts: reader.section(&mut tree, "accounts"),
+        cache: reader.section(&mut tree, "cache"),
         mail: reader.section(&mut tree, "mail"),
         webhook: reader.section(&mut tree, "webhook"),
         exec: reader.section(&mut tree, "exec"),
@@ -34,12 +35,14 @@ pub(super) fn read(mut tree: Map<String, Value>, origins: &Origins, errors: &mut
         batch: reader.named(&mut tree, "batch"),
         schedule: reader.named(&mut tree, "schedule"),
         hook: reader.named(&mut tree, "hook"),
+        oidc: reader.named(&mut tree, "oidc"),
         limit: reader.named(&mut tree, "limit"),
         queue: reader.named(&mut tree, "queue"),
         watch: reader.named(&mut tree, "watch"),
     };
     for key in tree.keys() {
-        let known = SECTIONS.iter().copied().chain(["kind", "batch", "schedule", "hook", "watch", "limit", "queue"]);
+        let known =
+            SECTIONS.iter().copied().chain(["kind", "batch", "schedule", "hook", "oidc", "watch", "limit", "queue"]);
         let hint = suggest(key, known);
         reader.push(key, format!("there is no section [{key}]"), hint);
     }

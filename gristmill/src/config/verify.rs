@@ -49,6 +49,10 @@ pub fn config(config: &mut Config, origins: &Origins) -> Vec<ConfigError> {
     for (key, wrong) in config.accounts.faults() {
         findings.push(&format!("accounts.{key}"), wrong);
     }
+    findings.oidc(config);
+    for (key, wrong) in config.cache.faults() {
+        findings.push(&format!("cache.{key}"), wrong);
+    }
     findings.mail(config);
     findings.exec(&config.exec);
     let addresses = [
@@ -96,6 +100,19 @@ struct Findings<'a> {
 }
 
 impl Findings<'_> {
+    fn oidc(&mut self, config: &Config) {
+        for (name, provider) in &config.oidc {
+            self.name("oidc", name);
+            for (key, wrong) in provider.faults() {
+                self.push(&format!("oidc.{name}.{key}"), wrong);
+            }
+        }
+        if !config.oidc.is_empty() && config.accounts.url.is_empty() {
+            let wrong = "is empty, so that no login of [oidc] could come back; write where people reach the server";
+            self.push("accounts.url", wrong);
+        }
+    }
+
     fn push(&mut self, key: &str, message: impl Into<String>) {
         let origin = nearest_origin(self.origins, key).cloned();
         self.errors.push(ConfigError::at(origin, key, message));

@@ -9,5 +9,6 @@ pub(crate) mod choose;
 pub(crate) mod contexts;
 pub(crate) mod server;
 mod trouble;
+mod uploading;
 
 pub(crate) use server::Remote;

@@ -19,12 +19,12 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// The server of one command.
 #[derive(Debug)]
 pub(crate) struct Remote {
-    server: Server,
+    pub(super) server: Server,
     name: String,
     protected: bool,
     /// What was typed after `--confirm`.
     confirm: Option<String>,
-    output: Output,
+    pub(super) output: Output,
     /// Whether the change was announced, and confirmed where that is needed.
     agreed: OnceCell<()>,
 }
@@ -136,7 +136,7 @@ impl Remote {
     }
 
     /// Says once which server is about to be changed, and asks for its name where that is needed.
-    async fn agree(&self, order: &Order) -> Result<()> {
+    pub(super) async fn agree(&self, order: &Order) -> Result<()> {
         let agree = || async {
             self.output.note(&format!("on {}", self.describe()));
             if self.protected && !order.dry_run { self.confirmed() } else { Ok(()) }

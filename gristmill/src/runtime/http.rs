@@ -13,11 +13,12 @@ use gristmill_dashboard::gate::{Api, ApiParts, Program, ServeSettings};
 use gristmill_dashboard::hooks::Receiver;
 use gristmill_jobs::mail::made::signing;
 use gristmill_mail::signed::Signed;
-use gristmill_service::accounts::{AccountError, AccountSettings, Accounts, Passwords};
+use gristmill_service::accounts::{AccountError, AccountSettings, Accounts, Passwords, Providers};
 use gristmill_service::audit::AuditSettings;
 use gristmill_service::documents::SettingDocument;
 use gristmill_service::process::operator;
 use gristmill_service::retention::PrunerOptions;
+use gristmill_service::shared::Shared;
 use gristmill_service::{Actor, Order, Service};
 use gristmill_store::StoreError;
 use gristmill_telemetry::{BoundListener, Certificates, Exporter, ServerState, bind};
@@ -163,7 +164,10 @@ async fn accounts(context: &ProcessContext, url: String) -> Result<Accounts> {
     let config = &context.loaded.config;
     let said = config.accounts.url.clone();
     let settings = AccountSettings { url: if said.is_empty() { url } else { said }, ..config.accounts.clone() };
-    let accounts = Accounts::new(context.service().await?, Passwords::default(), settings);
+    let shared = Shared::new(&config.cache).map_err(|wrong| CommandError::usage(format!("`cache.redis` {wrong}")))?;
+    let accounts = Accounts::new(context.service().await?, Passwords::default(), settings).sharing(shared);
+    let providers = Providers::new(&config.oidc).map_err(CommandError::usage)?;
+    let accounts = accounts.with_providers(providers);
     if config.serve.auth == Auth::Users {
         let order = Order::new(DEFAULT_TENANT, Actor::Program(operator()));
         match accounts.first_owner_link(&order).await {

@@ -15,11 +15,17 @@ use crate::place::{MAIL, Place};
 /// How many clients send at once, each over a connection that it keeps as long as it can.
 const CLIENTS: usize = 6;
 
-/// How many jobs are accepted between two ends of the server.
+/// How many jobs are accepted between two ends of the server, unless `GRISTMILL_TEST_RESTART_JOBS` says so.
 const BETWEEN: usize = 60;
 
 /// How long anything may take before the test gives up on it.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How many jobs are accepted between two ends of the server.
+fn between() -> usize {
+    let said = std::env::var("GRISTMILL_TEST_RESTART_JOBS").ok();
+    said.map_or(BETWEEN, |jobs| jobs.parse().expect("GRISTMILL_TEST_RESTART_JOBS is a number"))
+}
 
 /// What clients and test tell each other.
 #[derive(Default)]
@@ -162,20 +168,20 @@ fn a_server_that_is_restarted_under_load_loses_nothing_that_it_has_accepted() {
         }
         for end in ["-TERM", "-KILL", "-TERM"] {
             accepted.tell(|shared| shared.served = true);
-            accepted.more(BETWEEN);
+            accepted.more(between());
             accepted.tell(|shared| shared.served = false);
             signal(end, &child);
             child.wait().expect("ended");
             (child, _) = server(&place, &address);
         }
         accepted.tell(|shared| shared.served = true);
-        accepted.more(BETWEEN);
+        accepted.more(between());
         accepted.tell(|shared| shared.over = true);
     });
     signal("-TERM", &child);
     child.wait().expect("ended");
     let (found, ids) = (stored(&place), accepted.shared.into_inner().expect("shared").ids);
-    assert!(ids.len() >= 4 * BETWEEN, "{}", ids.len());
+    assert!(ids.len() >= 4 * between(), "{}", ids.len());
     let lost: Vec<&String> = ids.difference(&found).collect();
     assert!(lost.is_empty(), "{} of {} were accepted and are not there: {lost:?}", lost.len(), ids.len());
     // At most one for each client and each end was made without an answer.

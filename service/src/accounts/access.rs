@@ -65,7 +65,7 @@ impl Accounts {
                 Ok(IssuedTokens { session, access, refresh: next })
             }
             Refreshed::Reused => {
-                self.recognizer().forget();
+                self.recognizer().forget().await;
                 Err(AccountError::BadRefresh)
             }
             Refreshed::Unknown => Err(AccountError::BadRefresh),

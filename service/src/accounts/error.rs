@@ -28,6 +28,12 @@ pub enum AccountError {
     /// A refresh token that is unknown, over or used already: which of them, the caller does not learn.
     #[error("the refresh token is not valid, or not any more; log in again")]
     BadRefresh,
+    /// A login elsewhere that came back with what it should not, or for which its provider does not vouch.
+    #[error("the login was refused: {0}")]
+    Refused(String),
+    /// The provider of logins cannot be asked.
+    #[error("the provider of this login cannot be asked: {0}")]
+    Away(String),
     /// Too many tries to log in or to register, by account or by address: the caller does not learn whether the account
     /// exists.
     #[error("too many tries; wait {}s", .0.as_secs())]

@@ -5,6 +5,7 @@
 //! * [`Recognizer`]: from a secret to the caller, kept for [`recognize::KEPT`] at most.
 //! * [`Passwords`]: argon2id, off the threads that serve. [`totp`]: codes of a second factor.
 //! * [`IssuedTokens`]: access tokens, which are JWTs, and the refresh tokens behind them.
+//! * [`Providers`]: logins elsewhere, by OpenID Connect.
 //! * [`Secret`]: what must not be shown.
 
 mod access;
@@ -14,6 +15,7 @@ mod invitations;
 mod jwt;
 mod letters;
 mod members;
+mod oidc;
 mod password;
 pub mod recognize;
 mod registrations;
@@ -34,6 +36,7 @@ pub use factors::{OfferedFactor, Proof, RECOVERY_CODES};
 pub use jwt::ACCESS_LIFETIME;
 pub use letters::MAIL_TENANT;
 pub use members::NewMember;
+pub use oidc::{BegunLogin, LOGIN_LIFETIME, LoginAnswer, OidcSettings, Providers, Visitor};
 pub use password::{PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, Passwords, check_hash};
 pub use recognize::Recognizer;
 pub use secret::{Purpose, Secret};

@@ -1,11 +1,11 @@
 //! From a secret to the caller.
 //!
 //! What was recognized is kept in memory for [`KEPT`], so that a store is not asked for each request. A change of accounts
-//! in this process makes all of it void at once; one in another process is noticed when that time is over. What is not
-//! recognized is not kept.
+//! in this process makes all of it void at once; one in another process, too, where the servers share a Redis, and
+//! otherwise when that time is over. What is not recognized is not kept.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use gristmill_core::access::Subject;
@@ -16,6 +16,7 @@ use moka::future::Cache;
 use super::jwt::{self, Claims};
 use super::secret::{Purpose, Secret};
 use super::verifying::Verifying;
+use crate::shared::Shared;
 
 /// For how long at most a caller is recognized without the store being asked: by then a change that another process has
 /// made is in force here.
@@ -37,6 +38,9 @@ pub struct Recognizer {
     generation: Arc<AtomicU64>,
     idle: Duration,
     verifying: Arc<Verifying>,
+    /// What other servers say, and what they said last.
+    shared: Shared,
+    word: Arc<Mutex<String>>,
 }
 
 impl std::fmt::Debug for Recognizer {
@@ -51,7 +55,13 @@ impl Recognizer {
     pub fn new(store: StoreHandle, idle: Duration, url: &str) -> Self {
         let kept = Cache::builder().max_capacity(CALLERS_MAX).time_to_live(KEPT).build();
         let verifying = Arc::new(Verifying::new(store.clone(), url, KEPT));
-        Self { store, kept, generation: Arc::default(), idle, verifying }
+        let (shared, word) = (Shared::default(), Arc::default());
+        Self { store, kept, generation: Arc::default(), idle, verifying, shared, word }
+    }
+
+    /// The same, beside other servers.
+    pub(super) fn sharing(self, shared: Shared) -> Self {
+        Self { shared, ..self }
     }
 
     /// The caller with this API token or access token, in the tenant that it asks for or in its own. `None` when it is not
@@ -76,14 +86,28 @@ impl Recognizer {
         self.recognize(Purpose::Session, secret, tenant).await
     }
 
-    /// Makes everything void that is kept: whatever was revoked is so at once.
-    pub fn forget(&self) {
+    /// Makes everything void that is kept, here and at other servers that share a Redis: whatever was revoked is so at
+    /// once.
+    pub async fn forget(&self) {
         self.generation.fetch_add(1, Ordering::SeqCst);
+        self.shared.change_word().await;
+    }
+
+    /// The generation of what is kept. It is another one when another server has made what is kept void.
+    async fn generation(&self) -> u64 {
+        if let Some(word) = self.shared.word().await {
+            let mut last = self.word.lock().unwrap_or_else(PoisonError::into_inner);
+            if *last != word {
+                *last = word;
+                self.generation.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        self.generation.load(Ordering::SeqCst)
     }
 
     /// Whose access token it is: that it is ours shows by its signature, and that its session goes on by the store.
     async fn access(&self, secret: &Secret, tenant: Option<&str>) -> Result<Option<Recognition>> {
-        let generation = self.generation.load(Ordering::SeqCst);
+        let generation = self.generation().await;
         let key = (generation, secret.hash(), tenant.map(str::to_owned));
         if let Some(kept) = self.kept.get(&key).await {
             return Ok(Some(kept));
@@ -106,7 +130,7 @@ impl Recognizer {
             return Ok(None);
         }
         let hash = secret.hash();
-        let key = (self.generation.load(Ordering::SeqCst), hash, tenant.map(str::to_owned));
+        let key = (self.generation().await, hash, tenant.map(str::to_owned));
         if let Some(kept) = self.kept.get(&key).await {
             return Ok(Some(kept));
         }

@@ -10,12 +10,14 @@ use serde_json::Value;
 
 use super::error::Result;
 use super::letters::{address, letter};
+use super::oidc::providers::Providers;
 use super::password::Passwords;
 use super::recognize::Recognizer;
 use super::secret::Secret;
 use super::settings::AccountSettings;
 use crate::Service;
 use crate::order::Order;
+use crate::shared::Shared;
 
 /// The verbs over accounts. Clones share turns for passwords and what is kept of callers.
 #[derive(Debug, Clone)]
@@ -24,13 +26,32 @@ pub struct Accounts {
     pub(super) passwords: Passwords,
     pub(super) settings: AccountSettings,
     recognizer: Recognizer,
+    shared: Shared,
+    pub(super) providers: Providers,
 }
 
 impl Accounts {
     /// Creates the verbs.
     pub fn new(service: Service, passwords: Passwords, settings: AccountSettings) -> Self {
         let recognizer = Recognizer::new(service.store().clone(), settings.session_idle.0, &settings.url);
-        Self { service, passwords, settings, recognizer }
+        Self { service, passwords, settings, recognizer, shared: Shared::default(), providers: Providers::default() }
+    }
+
+    /// The same beside other servers: what one revokes is so at once at all of them.
+    #[must_use]
+    pub fn sharing(self, shared: Shared) -> Self {
+        Self { recognizer: self.recognizer.sharing(shared.clone()), shared, ..self }
+    }
+
+    /// The same with logins elsewhere.
+    #[must_use]
+    pub fn with_providers(self, providers: Providers) -> Self {
+        Self { providers, ..self }
+    }
+
+    /// What is shared with other servers.
+    pub fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// Who recognizes callers: whatever these verbs revoke is so at once there.
@@ -68,7 +89,7 @@ impl Accounts {
     /// before, also where the result of the commit is unknown.
     pub(super) async fn change<T>(&self, order: &Order, transition: impl Future<Output = StoreResult<T>>) -> Result<T> {
         let done = self.add(order, transition).await;
-        self.recognizer.forget();
+        self.recognizer.forget().await;
         done
     }
 

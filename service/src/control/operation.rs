@@ -1,4 +1,4 @@
-//! Operations over many jobs: preview, start, cancel, undo; and the steps, which the scheduler makes.
+//! Operations over many jobs, items or batches: preview, start, cancel, undo; and the steps, which the scheduler makes.
 
 use gristmill_core::Instant;
 use gristmill_core::audit::Action;
@@ -24,9 +24,9 @@ const FORGET_MAX: u32 = 1_000;
 /// An operation that is asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OperationRequest {
-    /// What is done to each job.
+    /// What is done to each job, item or batch.
     pub verb: OperationVerb,
-    /// Which jobs.
+    /// Which.
     pub query: Query,
     /// How many a second at most; `None` is as fast as it goes.
     pub rate: Option<u32>,
@@ -71,7 +71,7 @@ impl Service {
         let new = NewOperation {
             id,
             selection: Selection { snapshot: Some(preview.snapshot), ..selection },
-            preview: preview.jobs,
+            preview: preview.matches,
             preview_more: preview.more,
             ordered: Ordered::from(&order.attribution(Action::OperationStart, id)),
             reason,
@@ -192,11 +192,18 @@ impl Service {
 fn attributed(store: &StoreHandle, due: &DueOperation) -> StoreHandle {
     let action = match (due.view.state, due.view.verb) {
         (OperationState::Undoing, _) => Action::OperationUndo,
+        (_, OperationVerb::Discard) => Action::DeadDiscard,
+        (_, OperationVerb::DiscardItems) => Action::QuarantineDiscard,
         (OperationState::Running, OperationVerb::Cancel) => Action::JobCancel,
         (OperationState::Running, OperationVerb::Redrive) => Action::DeadRedrive,
-        (_, OperationVerb::Discard) => Action::DeadDiscard,
-        // What is forgotten changes no job.
-        (_, OperationVerb::Cancel | OperationVerb::Redrive) => return store.clone(),
+        (OperationState::Running, OperationVerb::RedriveItems) => Action::QuarantineRedrive,
+        (OperationState::Running, OperationVerb::CancelBatches) => Action::BatchCancel,
+        (OperationState::Running, OperationVerb::PauseBatches) => Action::BatchPause,
+        (OperationState::Running, OperationVerb::ResumeBatches) => Action::BatchResume,
+        (OperationState::Running, OperationVerb::RestartBatches) => Action::BatchRestart,
+        (OperationState::Running, OperationVerb::DeleteBatches) => Action::BatchDelete,
+        // What is forgotten otherwise changes nothing.
+        _ => return store.clone(),
     };
     match due.attribution(action) {
         Some(attribution) => store.clone().attributed(attribution),

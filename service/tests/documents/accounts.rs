@@ -51,7 +51,12 @@ fn tenants() -> Vec<Sample> {
         name: "north".to_owned(),
         state: TenantState::Suspended,
         reason: Some("contract ended".to_owned()),
-        quotas: Quotas { jobs_waiting: Some(1_000), batches_active: Some(10), requests_per_minute: Some(600) },
+        quotas: Quotas {
+            jobs_waiting: Some(1_000),
+            batches_active: Some(10),
+            requests_per_minute: Some(600),
+            storage_bytes: Some(10_000_000_000),
+        },
         members: 3,
         created_at: at(0),
         suspended_at: Some(at(1)),
@@ -65,7 +70,7 @@ fn tenants() -> Vec<Sample> {
         ..full.clone()
     };
     let in_use = |tenant: &TenantDocument, usage| TenantInUseDocument { tenant: tenant.clone(), usage };
-    let usage = TenantUsage { jobs_waiting: 998, batches_active: 2 };
+    let usage = TenantUsage { jobs_waiting: 998, batches_active: 2, storage_bytes: 4_096 };
     let samples = (in_use(&full, usage), in_use(&minimal, TenantUsage::default()));
     vec![sample("TenantDocument", full, minimal), sample("TenantInUseDocument", samples.0, samples.1)]
 }

@@ -52,8 +52,13 @@ pub(super) fn samples() -> Vec<Sample> {
     };
     let query = parse(List::Jobs, "kind:import* age>1h").expect("a query");
     let request = OperationRequest { verb: OperationVerb::Cancel, query, rate: Some(200), snapshot: None, id: None };
-    let preview = OperationPreview { snapshot: at(0), jobs: 12_481, more: false, samples: vec![id(1), id(2)] };
-    let nothing = OperationPreview { snapshot: at(0), jobs: 0, more: false, samples: Vec::new() };
+    let preview = OperationPreview {
+        snapshot: at(0),
+        matches: 12_481,
+        more: false,
+        samples: vec!["17".to_owned(), "18".to_owned()],
+    };
+    let nothing = OperationPreview { snapshot: at(0), matches: 0, more: false, samples: Vec::new() };
     let unlimited = OperationRequest { rate: None, ..request.clone() };
     vec![
         sample("OperationDocument", full, minimal),

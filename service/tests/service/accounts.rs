@@ -124,7 +124,7 @@ async fn what_is_revoked_is_not_recognized_any_more() {
     assert_eq!(here.recognizer().session(&session.secret, None).await.expect("asked"), None, "at once");
     let kept = elsewhere.recognizer().token(&token.secret, Some(DEFAULT_TENANT)).await.expect("asked");
     assert!(is_known(kept.as_ref()), "another process keeps it for some seconds");
-    elsewhere.recognizer().forget();
+    elsewhere.recognizer().forget().await;
     assert_eq!(elsewhere.recognizer().token(&token.secret, Some(DEFAULT_TENANT)).await.expect("asked"), None);
 }
 

@@ -220,9 +220,20 @@ async fn quarantine(env: &TestEnv) {
     let ours = claimed.iter().find(|claimed| claimed.batch == Some(batch)).expect("its chunk");
     let (reason, item) = ("no shop".to_owned(), json!({ "secret": "item" }));
     let aside = SetAside { position: 3, line: None, stage: "parse".to_owned(), reason, item };
-    let result = ChunkResult { ok: 3, quarantined: 1, set_aside: vec![aside], ..ChunkResult::default() };
-    let done = Completion { chunk: Some(result), ..chunk_done(ours, 3) };
+    let other = SetAside { position: 2, stage: "read".to_owned(), ..aside.clone() };
+    let result = ChunkResult { ok: 2, quarantined: 2, set_aside: vec![aside, other], ..ChunkResult::default() };
+    let done = Completion { chunk: Some(result), ..chunk_done(ours, 2) };
     env.dispatcher.after(env.store.complete(&[done])).await.expect("completed");
+    let query = parse(List::Quarantine, &format!("batch:{batch} stage:read")).expect("a query");
+    let request = OperationRequest { verb: OperationVerb::DiscardItems, query, rate: None, snapshot: None, id: None };
+    let (why, settings) = (order().because("known to be wrong"), RetentionSettings::default());
+    env.service.start_operation(&why, &request, &settings).await.expect("started");
+    let row = env.leaves(Action::QuarantineDiscard, async {
+        assert_eq!(env.service.step_operations(&PrunerOptions::default()).await.expect("a step"), 1);
+    });
+    let row = row.await;
+    assert_eq!((&details(&row)["affected"], &details(&row)["state"]), (&json!(1), &json!("finished")));
+    assert!(!format!("{row:?}").contains("secret"), "no item is in the audit");
     let row = env.leaves(Action::QuarantineRedrive, async {
         let all = QuarantineWhich::default();
         env.service.redrive_quarantine(&order(), batch, all, 10).await.expect("redriven");

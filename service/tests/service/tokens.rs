@@ -53,7 +53,7 @@ async fn a_token_is_taken_until_its_session_ends_or_its_account_is_disabled() {
         assert!(takes(&here, &second.access).await && takes(&here, &first.access).await, "both in their time");
         here.end_sessions(&order(), ada, WhichSessions::One(first.session.id)).await.expect("ended");
         assert!(!takes(&here, &second.access).await && !takes(&here, &first.access).await, "at once");
-        other.recognizer().forget();
+        other.recognizer().forget().await;
         assert!(!takes(&other, &first.access).await, "elsewhere when what is kept is over");
         let third = issued(&here).await;
         here.switch_user(&order(), ada, false).await.expect("disabled");

@@ -4,6 +4,7 @@
 //! that the service makes. Rights are judged in the transaction that they are used in, against what they are then.
 
 mod factors;
+mod federated;
 mod keys;
 mod links;
 mod sessions;
@@ -20,6 +21,7 @@ use gristmill_core::email_address::EmailAddress;
 use gristmill_core::id::{KeyId, LinkId, SessionId, TokenId, UserId};
 
 pub use factors::{ConfirmFactor, Factor, Second};
+pub use federated::{Federated, FederatedLogin, FederatedSession};
 pub use keys::{KeyView, NewKey, SigningKey};
 pub use links::{
     InvitationView, LINK_OVER, Letter, LinkPurpose, LinkUse, LinkView, NewLink, NewPerson, Registration,
@@ -129,6 +131,12 @@ pub trait Accounts: Debug + Send + Sync + 'static {
     /// `None` when that has changed meanwhile. `Denied`, and nothing happens, when the user has a second factor and shows
     /// nothing of it that was not used before.
     async fn finish_login(&self, session: &NewSession) -> Result<Option<SessionView>>;
+
+    /// Opens a session for a person for whom an issuer vouches: of the account that is known by the subject, else of the one
+    /// with the address that the issuer has verified, which is known by the subject from then on, else of a new one; and
+    /// gives them their place in a tenant. `Denied`, and nothing happens, when the state has come back before, there is no
+    /// such account or it is not active, or it is known by another subject of the issuer.
+    async fn federated_login(&self, login: &FederatedLogin) -> Result<Federated>;
 
     /// Takes a try back that was no try: nothing was compared that could have been guessed.
     async fn take_back_try(&self, attempt: &LoginTry) -> Result<()>;

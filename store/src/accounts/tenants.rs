@@ -25,6 +25,8 @@ pub struct Quotas {
     pub batches_active: Option<u64>,
     /// Requests to the API in a minute.
     pub requests_per_minute: Option<u32>,
+    /// Bytes of copies of inputs, and of uploads.
+    pub storage_bytes: Option<u64>,
 }
 
 /// A tenant to be created.

@@ -14,13 +14,15 @@ use super::connect::{look, transact};
 use super::fault::Outcome;
 use super::work::Work;
 use crate::accounts::{
-    Accounts, ConfirmFactor, EndSessions, Factor, InvitationView, KeyView, LinkUse, LinkView, LoginStart, LoginTry,
-    MemberChange, MemberView, NewKey, NewLink, NewSession, NewTenant, NewToken, NewUser, Recognition, RefreshSession,
-    Refreshed, Registration, RegistrationStart, Second, SecretHash, SessionView, SigningKey, TenantChange, TenantView,
-    TokenView, UsedLink, UserChange, UserView,
+    Accounts, ConfirmFactor, EndSessions, Factor, Federated, FederatedLogin, InvitationView, KeyView, LinkUse,
+    LinkView, LoginStart, LoginTry, MemberChange, MemberView, NewKey, NewLink, NewSession, NewTenant, NewToken,
+    NewUser, Recognition, RefreshSession, Refreshed, Registration, RegistrationStart, Second, SecretHash, SessionView,
+    SigningKey, TenantChange, TenantView, TokenView, UsedLink, UserChange, UserView,
 };
 use crate::error::Result;
-use crate::sql::accounts::{factors, keys, links, login, refresh, sessions, tenants, tokens, use_link, users};
+use crate::sql::accounts::{
+    factors, federated, keys, links, login, refresh, sessions, tenants, tokens, use_link, users,
+};
 use crate::sql::quota;
 use crate::{Dispatched, Page, StoreHandle, TenantUsage};
 
@@ -120,6 +122,10 @@ impl Accounts for PostgresStore {
 
     async fn finish_login(&self, session: &NewSession) -> Result<Option<SessionView>> {
         transact!(self, login::finish, session).await
+    }
+
+    async fn federated_login(&self, login: &FederatedLogin) -> Result<Federated> {
+        transact!(self, federated::log_in, login).await
     }
 
     async fn take_back_try(&self, attempt: &LoginTry) -> Result<()> {

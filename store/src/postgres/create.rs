@@ -28,8 +28,8 @@ use crate::{
 
 const CREATE_BATCH: &str = "
 INSERT INTO batch (id, tenant, name, definition, stamp, params, tolerate, idempotency_key, trace,
-                   created_at, planned_at, late_at, spool)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, now(), now(), now() + make_interval(secs => $10), $11)
+                   created_at, planned_at, late_at, spool, spooled)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, now(), now(), now() + make_interval(secs => $10), $11, $12)
 ON CONFLICT DO NOTHING
 RETURNING id";
 
@@ -160,6 +160,7 @@ pub(super) async fn create_batch(work: &mut Work<'_>, batch: &NewBatch) -> Outco
         .bind(batch.trace.as_deref().map(plain))
         .bind(batch.definition.late_after.map(|span| seconds(span.0)))
         .bind(batch.fingerprint.has_copies().then_some("kept"))
+        .bind(quota::spooled(batch))
         .fetch_optional(&mut *work.conn)
         .await?;
     if let Some(id) = created {
@@ -171,7 +172,7 @@ pub(super) async fn create_batch(work: &mut Work<'_>, batch: &NewBatch) -> Outco
         if created {
             work.tell(batch);
             if work.is_metered() {
-                quota::hold_batch(work, &batch.tenant).await?;
+                quota::hold_batch(work, batch).await?;
             }
         }
         return Ok(CreatedBatch { id: BatchId(kept.unwrap_or(id)), created });

@@ -4,22 +4,23 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use gristmill_core::Instant;
-use gristmill_core::id::{JobId, OperationId};
+use gristmill_core::id::{BatchId, JobId, OperationId};
 use gristmill_core::job::JobState;
 
 use super::connect::{look, transact};
 use super::fan_in::{self, Deltas};
 use super::fault::{Fault, Outcome};
 use super::work::Work;
-use super::{PostgresStore, control, redrive};
+use super::{PostgresStore, control, patch, redrive, restart, stop};
 use crate::error::Result;
 use crate::sql::Value;
 use crate::sql::operations::ask::StepAsk;
 use crate::sql::operations::step::step;
-use crate::sql::operations::{Back, Operating, discarded, table, walk};
+use crate::sql::operations::target::preview;
+use crate::sql::operations::{Back, Operating, discarded, table};
 use crate::{
     ControlReport, DueOperation, NewOperation, OperationPreview, OperationStep, OperationView, Operations, Page,
-    Selection,
+    PatchRedrive, PatchReport, Pause, Restart, Selection,
 };
 
 impl Operating for Work<'_> {
@@ -29,6 +30,22 @@ impl Operating for Work<'_> {
 
     async fn redrive_jobs(&mut self, tenant: &str, jobs: &[JobId]) -> Outcome<ControlReport> {
         redrive::redrive_dead(self, &(tenant, jobs)).await
+    }
+
+    async fn redrive_items(&mut self, tenant: &str, patching: &PatchRedrive) -> Outcome<PatchReport> {
+        patch::redrive_patched(self, &(tenant, patching)).await
+    }
+
+    async fn cancel_batch(&mut self, tenant: &str, batch: BatchId, reason: &str) -> Outcome<ControlReport> {
+        stop::cancel_first(self, tenant, batch, reason).await
+    }
+
+    async fn pause_batch(&mut self, tenant: &str, batch: BatchId, pause: Option<&Pause>) -> Outcome<ControlReport> {
+        control::pause_batch(self, &(tenant, batch, pause)).await
+    }
+
+    async fn restart_batch(&mut self, tenant: &str, asked: &Restart) -> Outcome<ControlReport> {
+        restart::restart(self, &(tenant, asked)).await
     }
 
     async fn run_unless_held(&mut self, statement: &'static str, values: Vec<Value>) -> Outcome<u64> {
@@ -60,7 +77,7 @@ impl Operating for Work<'_> {
 #[async_trait]
 impl Operations for PostgresStore {
     async fn preview_operation(&self, selection: &Selection) -> Result<OperationPreview> {
-        look!(self, walk::preview, selection)
+        look!(self, preview, selection)
     }
 
     async fn start_operation(&self, operation: &NewOperation) -> Result<OperationView> {

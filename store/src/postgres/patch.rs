@@ -13,6 +13,7 @@ use super::values::{big, count, from_any_json, plain};
 use super::work::Work;
 use crate::error::StoreError;
 use crate::patched::{chunk_size, mended, packed};
+use crate::redrives::redrives_items;
 use crate::row;
 use crate::{GROUP_JOBS_MAX, NewChunk, PatchRedrive, PatchReport};
 
@@ -41,12 +42,9 @@ pub(super) async fn redrive_patched(
     if plan.tenant != *tenant {
         return Err(no_batch(batch).into());
     }
-    let refused = [BatchState::Open, BatchState::Aggregating, BatchState::Cancelled];
-    if refused.iter().any(|state| state.as_str() == plan.state) {
-        let state = &plan.state;
-        let text = format!("batch {batch} is {state}; its quarantine can be redriven when it is sealed or has ended");
-        return Err(StoreError::Conflict(text).into());
-    }
+    let state: BatchState =
+        plan.state.parse().map_err(|error| StoreError::Database(format!("a batch's state: {error}")))?;
+    redrives_items(batch, state)?;
     let rows: Vec<ItemRow> = open_items(tenant, patching).build_query_as().fetch_all(&mut *work.conn).await?;
     let found = rows.into_iter().map(item).collect::<Result<Vec<_>, _>>()?;
     let mended = mended(found, &patching.mend);

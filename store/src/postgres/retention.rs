@@ -30,7 +30,8 @@ FROM pg_class c WHERE c.relkind IN ('r', 'p') AND c.relnamespace = (
   AND c.relname IN ('batch', 'job', 'attempt', 'result', 'quarantine', 'outbox', 'queue_count', 'queue', 'worker', 'email',
     'email_attempt', 'email_content', 'email_recipient', 'suppression',
     'leader', 'poison', 'discarded', 'schedule', 'schedule_tick', 'schedule_backfill', 'job_limit', 'queue_spec', 'managed',
-    'limit_bucket', 'queue_turn', 'operation', 'operation_job', 'flow', 'history', 'idempotency', 'pruned', 'audit_entry', 'audit_head', 'audit_signed_head')
+    'limit_bucket', 'queue_turn', 'operation', 'operation_job', 'operation_item',
+    'operation_batch', 'flow', 'history', 'idempotency', 'pruned', 'audit_entry', 'audit_head', 'audit_signed_head')
 ORDER BY pg_total_relation_size(c.oid) DESC, c.relname";
 
 row! {

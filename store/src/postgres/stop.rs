@@ -207,6 +207,16 @@ async fn unfinished(work: &mut Work<'_>, (): &()) -> Outcome<Vec<Uuid>> {
     Ok(sqlx::query_scalar(UNFINISHED).bind(STOPS_MAX).fetch_all(&mut *work.conn).await?)
 }
 
+/// Cancels a batch as far as one transaction does. The scheduler does the rest.
+pub(super) async fn cancel_first(
+    work: &mut Work<'_>,
+    tenant: &str,
+    batch: BatchId,
+    reason: &str,
+) -> Outcome<ControlReport> {
+    Ok(cancel_batch(work, &(tenant, batch, reason, false)).await?.report)
+}
+
 async fn cancel_batch(
     work: &mut Work<'_>,
     (tenant, batch, reason, count_rest): &(&str, BatchId, &str, bool),

@@ -12,10 +12,10 @@ use gristmill_core::id::{KeyId, LinkId, SessionId, TokenId, UserId};
 
 use super::ReferenceStore;
 use crate::accounts::{
-    Accounts, ConfirmFactor, EndSessions, Factor, InvitationView, KeyView, LinkUse, LinkView, LoginStart, LoginTry,
-    MemberChange, MemberView, NewKey, NewLink, NewSession, NewTenant, NewToken, NewUser, Recognition, RefreshSession,
-    Refreshed, Registration, RegistrationStart, Second, SecretHash, SessionView, SigningKey, TenantChange, TenantView,
-    TokenView, UsedLink, UserChange, UserView,
+    Accounts, ConfirmFactor, EndSessions, Factor, Federated, FederatedLogin, InvitationView, KeyView, LinkUse,
+    LinkView, LoginStart, LoginTry, MemberChange, MemberView, NewKey, NewLink, NewSession, NewTenant, NewToken,
+    NewUser, Recognition, RefreshSession, Refreshed, Registration, RegistrationStart, Second, SecretHash, SessionView,
+    SigningKey, TenantChange, TenantView, TokenView, UsedLink, UserChange, UserView,
 };
 use crate::error::{Result, StoreError};
 use crate::{Dispatched, Page, StoreHandle, TenantUsage};
@@ -115,6 +115,10 @@ impl Accounts for ReferenceStore {
     }
 
     async fn finish_login(&self, _: &NewSession) -> Result<Option<SessionView>> {
+        Err(none())
+    }
+
+    async fn federated_login(&self, _: &FederatedLogin) -> Result<Federated> {
         Err(none())
     }
 

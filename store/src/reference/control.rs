@@ -44,44 +44,13 @@ impl Control for ReferenceStore {
         dry_run: bool,
     ) -> Result<ControlReport> {
         let mut t = Transition::begin(self);
-        let said = pause.map(|pause| said(&t, pause));
-        let batch = batch_of(&mut t, tenant, id)?;
-        // A batch that was paused while its aggregate ran still has follow-up jobs to send.
-        let lets_go = batch.pause.is_some() && pause.is_none();
-        if batch.state.is_final() && !lets_go {
-            let what = format!("batch {id} is {} already; there is nothing to pause or resume", batch.state);
-            return Err(StoreError::Conflict(what));
-        }
-        if batch.pause.is_some() == pause.is_some() {
-            return Ok(ControlReport::default());
-        }
-        batch.pause = said;
-        let waiting = queued(&t, |job| job.batch == Some(id));
-        let control_report =
-            held(&mut t, &waiting, pause.is_some(), |state, job| state.queue_paused(&job.tenant, &job.queue));
+        let control_report = pause_in(&mut t, tenant, id, pause)?;
         finish(t, control_report, dry_run)
     }
 
     async fn cancel_batch(&self, tenant: &str, id: BatchId, reason: &str, dry_run: bool) -> Result<ControlReport> {
         let mut t = Transition::begin(self);
-        let now = t.now;
-        let batch = batch_of(&mut t, tenant, id)?;
-        match batch.state {
-            BatchState::Open | BatchState::Sealed | BatchState::Aggregating => {}
-            BatchState::Cancelled => return Ok(ControlReport::default()),
-            BatchState::Complete | BatchState::Halted => {
-                let what = format!("batch {id} is {} already; it cannot be cancelled any more", batch.state);
-                return Err(StoreError::Conflict(what));
-            }
-        }
-        let reason = check::plain(reason, check::REASON_CHARS_MAX);
-        batch.state = BatchState::Cancelled;
-        batch.finished_at = Some(now);
-        batch.reason = Some(reason.clone());
-        batch.pause = None;
-        let unfinished = unfinished(&t, |job| job.batch == Some(id));
-        let control_report = cancel(&mut t, &unfinished, &reason);
-        t.cancelled = Some(id);
+        let control_report = cancel_in(&mut t, tenant, id, reason)?;
         finish(t, control_report, dry_run)
     }
 
@@ -162,6 +131,52 @@ impl Control for ReferenceStore {
         let control_report = held(&mut t, &waiting, pause.is_some(), State::batch_paused);
         finish(t, control_report, dry_run)
     }
+}
+
+/// Pauses a batch, or resumes it.
+pub(super) fn pause_in(
+    t: &mut Transition<'_>,
+    tenant: &str,
+    id: BatchId,
+    pause: Option<&Pause>,
+) -> Result<ControlReport> {
+    let said = pause.map(|pause| said(t, pause));
+    let batch = batch_of(t, tenant, id)?;
+    // A batch that was paused while its aggregate ran still has follow-up jobs to send.
+    let lets_go = batch.pause.is_some() && pause.is_none();
+    if batch.state.is_final() && !lets_go {
+        let what = format!("batch {id} is {} already; there is nothing to pause or resume", batch.state);
+        return Err(StoreError::Conflict(what));
+    }
+    if batch.pause.is_some() == pause.is_some() {
+        return Ok(ControlReport::default());
+    }
+    batch.pause = said;
+    let waiting = queued(t, |job| job.batch == Some(id));
+    Ok(held(t, &waiting, pause.is_some(), |state, job| state.queue_paused(&job.tenant, &job.queue)))
+}
+
+/// Cancels a batch for good.
+pub(super) fn cancel_in(t: &mut Transition<'_>, tenant: &str, id: BatchId, reason: &str) -> Result<ControlReport> {
+    let now = t.now;
+    let batch = batch_of(t, tenant, id)?;
+    match batch.state {
+        BatchState::Open | BatchState::Sealed | BatchState::Aggregating => {}
+        BatchState::Cancelled => return Ok(ControlReport::default()),
+        BatchState::Complete | BatchState::Halted => {
+            let what = format!("batch {id} is {} already; it cannot be cancelled any more", batch.state);
+            return Err(StoreError::Conflict(what));
+        }
+    }
+    let reason = check::plain(reason, check::REASON_CHARS_MAX);
+    batch.state = BatchState::Cancelled;
+    batch.finished_at = Some(now);
+    batch.reason = Some(reason.clone());
+    batch.pause = None;
+    let unfinished = unfinished(t, |job| job.batch == Some(id));
+    let control_report = cancel(t, &unfinished, &reason);
+    t.cancelled = Some(id);
+    Ok(control_report)
 }
 
 /// What is stored about a pause.

@@ -29,6 +29,7 @@ mod history;
 mod insert;
 mod limits;
 mod notify;
+mod operated;
 mod operation;
 mod operations;
 mod outbox;

@@ -3,15 +3,23 @@
 use std::time::Duration;
 
 use gristmill_core::Instant;
-use gristmill_core::id::JobId;
+use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::JobState;
 use gristmill_core::operation::OperationState;
 
 use crate::check;
-use crate::{NewOperation, OperationView, Ordered, Selection};
+use crate::{NewOperation, OperationView, Ordered, PauseView, Selection};
 
-/// Where a walk is: behind this job of this queue and kind.
-pub(super) type Place = (String, String, JobId);
+/// Where a walk is: behind this.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Place {
+    /// A job, with its queue and kind before it.
+    Job(String, String, JobId),
+    /// An item, with its batch before it.
+    Item(BatchId, i64),
+    /// A batch.
+    Batch(BatchId),
+}
 
 /// An operation.
 #[derive(Debug, Clone)]
@@ -31,6 +39,13 @@ pub(super) struct KeptJob {
     pub(super) run_at: Option<Instant>,
     pub(super) finished_at: Option<Instant>,
     pub(super) error: Option<String>,
+    pub(super) at: Instant,
+}
+
+/// A batch as it was before an operation cancelled it.
+#[derive(Debug, Clone)]
+pub(super) struct KeptBatch {
+    pub(super) pause: Option<PauseView>,
     pub(super) at: Instant,
 }
 

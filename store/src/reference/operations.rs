@@ -9,11 +9,14 @@ use gristmill_core::Instant;
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::{JobId, OperationId};
 use gristmill_core::job::JobState;
-use gristmill_core::operation::{OperationState, OperationVerb, PREVIEW_READ_MAX, STEP_JOBS_MAX, next_due, step_jobs};
+use gristmill_core::operation::{
+    OperationState, OperationVerb, PREVIEW_READ_MAX, STEP_JOBS_MAX, Subjects, next_due, step_jobs,
+};
 use gristmill_core::query::{Query, parse};
 
 use super::ReferenceStore;
 use super::control::cancel;
+use super::operated;
 use super::operation::{KeptJob, Operation, Place, begun};
 use super::redrive::{open_next, queue_dead, refuse};
 use super::retention::remove;
@@ -46,7 +49,7 @@ fn selected(
 }
 
 fn where_is(job: &Job) -> Place {
-    (job.queue.clone(), job.kind.clone(), job.id)
+    Place::Job(job.queue.clone(), job.kind.clone(), job.id)
 }
 
 #[async_trait]
@@ -56,10 +59,14 @@ impl Operations for ReferenceStore {
         let t = Transition::begin(self);
         let snapshot = selection.snapshot.unwrap_or(t.now).min(t.now);
         let Selection { tenant, verb, query, .. } = selection;
-        let jobs = selected(&t, tenant, *verb, query, snapshot, None);
-        let samples = jobs.iter().take(PREVIEW_SAMPLES).map(|job| job.id).collect();
-        let found = jobs.len().min(most(PREVIEW_READ_MAX));
-        Ok(OperationPreview { snapshot, jobs: found as u64, more: found < jobs.len(), samples })
+        let all: Vec<String> = match verb.subjects() {
+            Subjects::Jobs => {
+                selected(&t, tenant, *verb, query, snapshot, None).iter().map(|job| job.id.to_string()).collect()
+            }
+            _ => operated::named(&t, tenant, *verb, query, snapshot),
+        };
+        let (found, samples) = (all.len().min(most(PREVIEW_READ_MAX)), all.iter().take(PREVIEW_SAMPLES).cloned());
+        Ok(OperationPreview { snapshot, matches: found as u64, more: found < all.len(), samples: samples.collect() })
     }
 
     async fn start_operation(&self, new: &NewOperation) -> Result<OperationView> {
@@ -126,6 +133,10 @@ impl Operations for ReferenceStore {
         let Some(mut operation) = t.state.operations.get(&id).cloned().filter(|one| one.is_due(t.now)) else {
             return Ok(None);
         };
+        if operation.view.verb.subjects() != Subjects::Jobs {
+            drop(t);
+            return operated::step(self, &operation).map(Some);
+        }
         let mut step = match operation.view.state {
             OperationState::Running => run(&mut t, &mut operation)?,
             OperationState::Undoing => bring_back(&mut t, &mut operation),
@@ -189,7 +200,7 @@ fn run(t: &mut Transition<'_>, operation: &mut Operation) -> Result<OperationSte
             }
             step.done = jobs.len() as u64;
         }
-        OperationVerb::Redrive => {
+        _ => {
             for job in &jobs {
                 match redrive(t, job) {
                     Ok(()) => step.done += 1,

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use gristmill_core::batch::BatchState;
 use gristmill_core::inline::InlineItem;
 
 use super::ReferenceStore;
@@ -12,8 +11,9 @@ use super::redrive::open_next;
 use super::split::next_number;
 use super::state::{Quarantined, signed};
 use super::transition::Transition;
-use crate::error::{Result, StoreError};
+use crate::error::Result;
 use crate::patched::{chunk_size, mended, packed};
+use crate::redrives::redrives_items;
 use crate::{NewChunk, PatchRedrive, PatchReport};
 
 pub(super) fn redrive_patched(
@@ -22,18 +22,21 @@ pub(super) fn redrive_patched(
     patching: &PatchRedrive,
     dry_run: bool,
 ) -> Result<PatchReport> {
+    let mut t = Transition::begin(store);
+    let mut report = redrive(&mut t, tenant, patching)?;
+    if !dry_run {
+        report.dispatched = t.commit()?.dispatched;
+    }
+    Ok(report)
+}
+
+/// The requested items become new chunks.
+pub(super) fn redrive(t: &mut Transition<'_>, tenant: &str, patching: &PatchRedrive) -> Result<PatchReport> {
     chunk_size(patching.chunk)?;
     let id = patching.batch;
-    let mut t = Transition::begin(store);
     let batch = t.state.batches.get(&id).filter(|batch| batch.tenant == tenant);
     let state = batch.ok_or_else(|| no_batch(id))?.state;
-    match state {
-        BatchState::Sealed | BatchState::Complete | BatchState::Halted => {}
-        BatchState::Open | BatchState::Aggregating | BatchState::Cancelled => {
-            let what = format!("batch {id} is {state}; its quarantine can be redriven when it is sealed or has ended");
-            return Err(StoreError::Conflict(what));
-        }
-    }
+    redrives_items(id, state)?;
     let mut found: Vec<(i64, InlineItem)> =
         t.state.quarantine.values().filter(|item| asked(item, patching)).map(|item| inline(item)).collect();
     found.sort_by_key(|(id, item)| (item.position, *id));
@@ -47,21 +50,18 @@ pub(super) fn redrive_patched(
             Arc::make_mut(item).view.state = "redriven".to_owned();
         }
     }
-    report.generation = open_next(&mut t, &BTreeSet::from([id]))?;
-    let (next, now) = (next_number(&t, id), t.now);
+    report.generation = open_next(t, &BTreeSet::from([id]))?;
+    let (next, now) = (next_number(t, id), t.now);
     let mut chunks = Vec::new();
     for (seq, payload) in (next..).zip(packed(&mended.items, patching.chunk)?) {
         chunks.push(NewChunk { id: t.state.ids.job(now), seq, payload });
     }
-    insert_chunks(&mut t, id, &chunks)?;
+    insert_chunks(t, id, &chunks)?;
     // They have been counted as input already, and are pending again.
     let count = signed(mended.items.len() as u64);
     let delta = t.delta(id);
     delta.input -= count;
     delta.quarantined -= count;
-    if !dry_run {
-        report.dispatched = t.commit()?.dispatched;
-    }
     Ok(report)
 }
 

@@ -15,8 +15,14 @@ use crate::restart::{Halted, may_restart, refuse_over_budget, refuse_without_inp
 use crate::{ControlReport, Restart};
 
 pub(super) fn restart(store: &ReferenceStore, tenant: &str, restart: &Restart, dry_run: bool) -> Result<ControlReport> {
-    let id = restart.batch;
     let mut t = Transition::begin(store);
+    let report = restart_in(&mut t, tenant, restart)?;
+    finish(t, report, dry_run)
+}
+
+/// The same within a transition.
+pub(super) fn restart_in(t: &mut Transition<'_>, tenant: &str, restart: &Restart) -> Result<ControlReport> {
+    let id = restart.batch;
     let batch = t.state.batches.get(&id).filter(|batch| batch.tenant == tenant);
     let batch = Arc::clone(batch.ok_or_else(|| no_batch(id))?);
     let spools_removed = batch.spools.is_some_and(|spools| spools != Spools::Kept);
@@ -53,7 +59,7 @@ pub(super) fn restart(store: &ReferenceStore, tenant: &str, restart: &Restart, d
     }
     let failure_budget = restart.failure_budget.unwrap_or(batch.failure_budget);
     refuse_over_budget(id, failure_budget, &counts)?;
-    batch_ends::supersede(&mut t, id);
+    batch_ends::supersede(t, id);
     if let Some(batch) = t.state.batch_mut(id) {
         batch.state = BatchState::Sealed;
         batch.generation = generation;
@@ -65,7 +71,5 @@ pub(super) fn restart(store: &ReferenceStore, tenant: &str, restart: &Restart, d
         batch.aggregate_error = None;
         batch.failure_budget = failure_budget;
     }
-    let control_report =
-        ControlReport { generation: Some(generation), ..control_report(chunks.iter().map(|chunk| chunk.id)) };
-    finish(t, control_report, dry_run)
+    Ok(ControlReport { generation: Some(generation), ..control_report(chunks.iter().map(|chunk| chunk.id)) })
 }

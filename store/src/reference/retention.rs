@@ -58,22 +58,7 @@ impl Retention for ReferenceStore {
         dry_run: bool,
     ) -> Result<ControlReport> {
         let mut t = Transition::begin(self);
-        let unfinished =
-            t.state.jobs.values().filter(|job| job.batch == Some(id) && !job.state.is_final()).count() as u64;
-        let batch = t.state.batch_mut(id).filter(|batch| batch.tenant == tenant);
-        let batch = batch.ok_or_else(|| StoreError::NotFound(format!("there is no batch {id}")))?;
-        if !batch.state.is_final() {
-            return Err(not_ended(id, batch.state));
-        }
-        if batch.deleting || ended.is_some() && batch.finished_at != ended {
-            return Ok(ControlReport::default());
-        }
-        if unfinished > 0 {
-            return Err(unfinished_jobs(id, unfinished));
-        }
-        batch.deleting = true;
-        let affected = u64::try_from(batch.tally.chunks).unwrap_or(0);
-        let report = ControlReport { affected, samples: vec![id.to_string()], ..ControlReport::default() };
+        let report = begin(&mut t, tenant, id, ended)?;
         finish(t, report, dry_run)
     }
 
@@ -213,6 +198,30 @@ fn remove_row(
     }
     count(t, noun, None, report);
     Ok(())
+}
+
+/// Marks a batch as being deleted.
+pub(super) fn begin(
+    t: &mut Transition<'_>,
+    tenant: &str,
+    id: BatchId,
+    ended: Option<Instant>,
+) -> Result<ControlReport> {
+    let unfinished = t.state.jobs.values().filter(|job| job.batch == Some(id) && !job.state.is_final()).count() as u64;
+    let batch = t.state.batch_mut(id).filter(|batch| batch.tenant == tenant);
+    let batch = batch.ok_or_else(|| StoreError::NotFound(format!("there is no batch {id}")))?;
+    if !batch.state.is_final() {
+        return Err(not_ended(id, batch.state));
+    }
+    if batch.deleting || ended.is_some() && batch.finished_at != ended {
+        return Ok(ControlReport::default());
+    }
+    if unfinished > 0 {
+        return Err(unfinished_jobs(id, unfinished));
+    }
+    batch.deleting = true;
+    let affected = u64::try_from(batch.tally.chunks).unwrap_or(0);
+    Ok(ControlReport { affected, samples: vec![id.to_string()], ..ControlReport::default() })
 }
 
 /// Removes a job, and keeps its idempotency key for as long as it is promised.

@@ -21,7 +21,7 @@ use gristmill_core::unique::Unique;
 use serde_json::Value;
 use uuid::{Builder, Uuid};
 
-use super::operation::{KeptJob, Operation};
+use super::operation::{KeptBatch, KeptJob, Operation};
 use super::schedules::{Backfill, Tick};
 use crate::error::Result;
 use crate::{
@@ -63,6 +63,9 @@ pub(super) struct State {
     /// Operations, and the jobs that they have changed, as they were before.
     pub(super) operations: BTreeMap<OperationId, Operation>,
     pub(super) operation_jobs: BTreeMap<(OperationId, JobId), KeptJob>,
+    /// Items that operations have taken out of the quarantine, and batches that they have cancelled.
+    pub(super) operation_items: BTreeMap<(OperationId, i64), Arc<Quarantined>>,
+    pub(super) operation_batches: BTreeMap<(OperationId, BatchId), KeptBatch>,
     /// Idempotency keys of rows that were deleted: tenant, scope and key, each with the id and how long it is kept.
     pub(super) idempotency: BTreeMap<(String, &'static str, String), (Uuid, Instant)>,
     /// What was deleted.
@@ -125,6 +128,8 @@ impl State {
             requests: BTreeMap::new(),
             operations: BTreeMap::new(),
             operation_jobs: BTreeMap::new(),
+            operation_items: BTreeMap::new(),
+            operation_batches: BTreeMap::new(),
             idempotency: BTreeMap::new(),
             pruned: BTreeMap::new(),
             limits: BTreeMap::new(),

@@ -1,6 +1,6 @@
 //! Quotas of tenants: what a transaction adds is held against what the tenant may have, before it is counted.
 //!
-//! Jobs are counted by the maintained counters of queues, batches by an index of those that have not ended, of which one
+//! Copies of inputs are summed by an index of the batches that have some. Jobs are counted by the maintained counters of queues, batches by an index of those that have not ended, of which one
 //! entry more is read than there may be. Only a tenant that has a quota is locked: what is added to it waits for what is
 //! being added, so that many at once get no more than one after the other. The row of the tenant comes before the counters
 //! in the order of locks, and behind jobs and batches.
@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::{Columns, Sql, values};
+use crate::NewBatch;
 use crate::accounts::Quotas;
 use crate::error::{Result, StoreError};
 use crate::quota::{QuotaOf, TenantUsage, judge};
@@ -24,6 +25,15 @@ const BATCHES: &str = "
 SELECT count(*) AS found FROM (
     SELECT 1 FROM batch WHERE tenant = $1 AND state IN ('open', 'sealed', 'aggregating') LIMIT $2
 ) AS active";
+
+const STORAGE: &str = "
+SELECT COALESCE(SUM(spooled), 0)::bigint AS found FROM batch WHERE tenant = $1 AND spool IN ('kept', 'releasing')";
+
+/// How many bytes the copies of a batch's input have, where it has copies.
+pub(crate) fn spooled(batch: &NewBatch) -> Option<i64> {
+    let bytes = || i64::try_from(batch.fingerprint.copied_bytes()).unwrap_or(i64::MAX);
+    batch.fingerprint.has_copies().then(bytes)
+}
 
 /// How many jobs that have not ended a transaction adds to each tenant, from the changes of its counters: by tenant, queue
 /// and state. Tenants that get none more are left out.
@@ -49,8 +59,16 @@ pub(crate) async fn hold_jobs<S: Sql>(sql: &mut S, arrivals: BTreeMap<String, u6
     Ok(())
 }
 
-/// Refuses a batch, which is there already, when it does not fit into the quota of its tenant, or when no job of it would.
-pub(crate) async fn hold_batch<S: Sql>(sql: &mut S, tenant: &str) -> Result<(), S::Fault> {
+/// Refuses a batch, which is there already, when it does not fit into the quotas of its tenant, or when no job of it would.
+pub(crate) async fn hold_batch<S: Sql>(sql: &mut S, batch: &NewBatch) -> Result<(), S::Fault> {
+    let tenant = batch.tenant.as_str();
+    let wanted = batch.fingerprint.copied_bytes();
+    if wanted > 0
+        && let Some(limit) = locked(sql, tenant, |quotas| quotas.storage_bytes).await?
+    {
+        let used = found(sql, STORAGE, values![tenant]).await?.saturating_sub(wanted);
+        judge(tenant, QuotaOf::StorageBytes, limit, used, wanted).map_err(StoreError::from)?;
+    }
     if let Some(limit) = locked(sql, tenant, |quotas| quotas.batches_active).await? {
         let with_it = found(sql, BATCHES, values![tenant, limit.saturating_add(1)]).await?;
         let used = with_it.saturating_sub(1);
@@ -63,7 +81,8 @@ pub(crate) async fn hold_batch<S: Sql>(sql: &mut S, tenant: &str) -> Result<(), 
 pub(crate) async fn usage<S: Sql>(sql: &mut S, tenant: &str) -> Result<TenantUsage, S::Fault> {
     let jobs_waiting = found(sql, JOBS, values![tenant]).await?;
     let batches_active = found(sql, BATCHES, values![tenant, i64::MAX]).await?;
-    Ok(TenantUsage { jobs_waiting, batches_active })
+    let storage_bytes = found(sql, STORAGE, values![tenant]).await?;
+    Ok(TenantUsage { jobs_waiting, batches_active, storage_bytes })
 }
 
 /// A quota of a tenant, which is locked where it has that quota.

@@ -45,40 +45,11 @@ impl Control for SqliteStore {
         &self,
         tenant: &str,
         batch: BatchId,
-        pause: Option<&Pause>,
+        asked: Option<&Pause>,
         dry_run: bool,
     ) -> Result<ControlReport> {
         let mut t = Transition::begin(self).await?;
-        let found = batch_of(&mut t, tenant, batch).await?;
-        // A batch that was paused while its aggregate ran still has follow-up jobs to send.
-        let lets_go = found.paused && pause.is_none();
-        if found.state.is_final() && !lets_go {
-            let what = format!("batch {batch} is {} already; there is nothing to pause or resume", found.state);
-            return Err(StoreError::Conflict(what));
-        }
-        if found.paused == pause.is_some() {
-            return Ok(ControlReport::default());
-        }
-        if found.stopping {
-            return Err(being_stopped(batch));
-        }
-        let statement =
-            "UPDATE batch SET paused = ?2, paused_at = CASE WHEN ?2 THEN ?3 END, paused_by = ?4, paused_reason = ?5
-                         WHERE id = ?1";
-        let [by, reason] = said(pause);
-        let now = t.now;
-        t.run(sqlx::query(statement).bind(batch.0).bind(pause.is_some()).bind(now).bind(by).bind(reason)).await?;
-        let waiting = concat!(
-            "SELECT ",
-            moved_columns!(),
-            " FROM job WHERE batch_id = ?1 AND state = 'queued'
-                    AND NOT EXISTS (SELECT 1 FROM queue q WHERE q.tenant = job.tenant AND q.name = job.queue AND q.paused)
-                  ORDER BY kind, id LIMIT ?2"
-        );
-        let waiting = t.rows(sqlx::query(waiting).bind(batch.0).bind(RESUMED_MAX)).await?;
-        let count = "SELECT count(*) AS jobs FROM job WHERE batch_id = ?1 AND state = 'queued'";
-        let count = t.rows(sqlx::query(count).bind(batch.0)).await?;
-        let control_report = held(&mut t, &waiting, &count, pause)?;
+        let control_report = pause(&mut t, tenant, batch, asked).await?;
         finish(t, control_report, dry_run).await
     }
 
@@ -181,6 +152,45 @@ impl Control for SqliteStore {
         let control_report = held(&mut t, &waiting, &count, pause)?;
         finish(t, control_report, dry_run).await
     }
+}
+
+/// Pauses a batch, or resumes it.
+pub(super) async fn pause(
+    t: &mut Transition<'_>,
+    tenant: &str,
+    batch: BatchId,
+    pause: Option<&Pause>,
+) -> Result<ControlReport> {
+    let found = batch_of(t, tenant, batch).await?;
+    // A batch that was paused while its aggregate ran still has follow-up jobs to send.
+    let lets_go = found.paused && pause.is_none();
+    if found.state.is_final() && !lets_go {
+        let what = format!("batch {batch} is {} already; there is nothing to pause or resume", found.state);
+        return Err(StoreError::Conflict(what));
+    }
+    if found.paused == pause.is_some() {
+        return Ok(ControlReport::default());
+    }
+    if found.stopping {
+        return Err(being_stopped(batch));
+    }
+    let statement =
+        "UPDATE batch SET paused = ?2, paused_at = CASE WHEN ?2 THEN ?3 END, paused_by = ?4, paused_reason = ?5
+                         WHERE id = ?1";
+    let [by, reason] = said(pause);
+    let now = t.now;
+    t.run(sqlx::query(statement).bind(batch.0).bind(pause.is_some()).bind(now).bind(by).bind(reason)).await?;
+    let waiting = concat!(
+            "SELECT ",
+            moved_columns!(),
+            " FROM job WHERE batch_id = ?1 AND state = 'queued'
+                    AND NOT EXISTS (SELECT 1 FROM queue q WHERE q.tenant = job.tenant AND q.name = job.queue AND q.paused)
+                  ORDER BY kind, id LIMIT ?2"
+        );
+    let waiting = t.rows(sqlx::query(waiting).bind(batch.0).bind(RESUMED_MAX)).await?;
+    let count = "SELECT count(*) AS jobs FROM job WHERE batch_id = ?1 AND state = 'queued'";
+    let count = t.rows(sqlx::query(count).bind(batch.0)).await?;
+    held(t, &waiting, &count, pause)
 }
 
 /// Who pauses it and why, as it is stored.

@@ -22,7 +22,7 @@ use crate::{Batches, CreatedBatch, Dispatched, EnqueueReport, Jobs, NewBatch, Ne
 
 /// Refuses a batch that was inserted when it does not fit into a quota, where it is held to one.
 pub(super) async fn hold_to_quota(t: &mut Transition<'_>, batch: &NewBatch) -> Result<()> {
-    if t.is_metered() { sql::quota::hold_batch(t, &batch.tenant).await } else { Ok(()) }
+    if t.is_metered() { sql::quota::hold_batch(t, batch).await } else { Ok(()) }
 }
 
 #[async_trait]
@@ -158,8 +158,8 @@ pub(super) async fn insert_batch(t: &mut Transition<'_>, batch: &NewBatch) -> Re
     }
     let statement = "
         INSERT INTO batch (id, tenant, name, definition, stamp, params, tolerate, idempotency_key, trace,
-                           created_at, planned_at, late_at, spool)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10, ?11, ?12)
+                           created_at, planned_at, late_at, spool, spooled)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10, ?11, ?12, ?13)
         ON CONFLICT DO NOTHING";
     let query = sqlx::query(statement)
         .bind(batch.id.0)
@@ -173,7 +173,8 @@ pub(super) async fn insert_batch(t: &mut Transition<'_>, batch: &NewBatch) -> Re
         .bind(batch.trace.as_deref().map(|trace| check::plain(trace, check::REASON_CHARS_MAX)))
         .bind(t.now)
         .bind(batch.definition.late_after.map(|span| later(t.now, span.0)))
-        .bind(batch.fingerprint.has_copies().then_some("kept"));
+        .bind(batch.fingerprint.has_copies().then_some("kept"))
+        .bind(sql::quota::spooled(batch));
     Ok(t.run(query).await? == 1)
 }
 

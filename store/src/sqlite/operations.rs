@@ -4,21 +4,22 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use gristmill_core::Instant;
-use gristmill_core::id::{JobId, OperationId};
+use gristmill_core::id::{BatchId, JobId, OperationId};
 use gristmill_core::job::JobState;
 
 use super::row::Moved;
 use super::sql::{Reading, transact};
 use super::transition::Transition;
-use super::{SqliteStore, control, error, redrives};
+use super::{SqliteStore, control, error, patch, redrives, restart, stop};
 use crate::error::Result;
 use crate::sql::Value;
 use crate::sql::operations::ask::StepAsk;
 use crate::sql::operations::step::step;
-use crate::sql::operations::{Back, Operating, discarded, table, walk};
+use crate::sql::operations::target::preview;
+use crate::sql::operations::{Back, Operating, discarded, table};
 use crate::{
     ControlReport, DueOperation, NewOperation, OperationPreview, OperationStep, OperationView, Operations, Page,
-    Selection,
+    PatchRedrive, PatchReport, Pause, Restart, Selection,
 };
 
 impl Operating for Transition<'_> {
@@ -28,6 +29,22 @@ impl Operating for Transition<'_> {
 
     async fn redrive_jobs(&mut self, tenant: &str, jobs: &[JobId]) -> Result<ControlReport> {
         redrives::redrive(self, tenant, jobs).await
+    }
+
+    async fn redrive_items(&mut self, tenant: &str, patching: &PatchRedrive) -> Result<PatchReport> {
+        patch::redrive(self, tenant, patching).await
+    }
+
+    async fn cancel_batch(&mut self, tenant: &str, batch: BatchId, reason: &str) -> Result<ControlReport> {
+        stop::cancel_first(self, tenant, batch, reason).await
+    }
+
+    async fn pause_batch(&mut self, tenant: &str, batch: BatchId, pause: Option<&Pause>) -> Result<ControlReport> {
+        control::pause(self, tenant, batch, pause).await
+    }
+
+    async fn restart_batch(&mut self, tenant: &str, asked: &Restart) -> Result<ControlReport> {
+        restart::restart_in(self, tenant, asked).await
     }
 
     async fn run_unless_held(&mut self, statement: &'static str, values: Vec<Value>) -> Result<u64> {
@@ -61,7 +78,7 @@ impl Operating for Transition<'_> {
 #[async_trait]
 impl Operations for SqliteStore {
     async fn preview_operation(&self, selection: &Selection) -> Result<OperationPreview> {
-        walk::preview(&mut Reading(&self.readers), selection).await
+        preview(&mut Reading(&self.readers), selection).await
     }
 
     async fn start_operation(&self, operation: &NewOperation) -> Result<OperationView> {

@@ -13,8 +13,9 @@ use super::redrive::open_next;
 use super::row;
 use super::transition::Transition;
 use crate::check;
-use crate::error::{Result, StoreError};
+use crate::error::Result;
 use crate::patched::{chunk_size, mended, packed};
+use crate::redrives::redrives_items;
 use crate::{GROUP_JOBS_MAX, NewChunk, PatchRedrive, PatchReport};
 
 pub(super) async fn redrive_patched(
@@ -23,34 +24,37 @@ pub(super) async fn redrive_patched(
     patching: &PatchRedrive,
     dry_run: bool,
 ) -> Result<PatchReport> {
+    let mut t = Transition::begin(store).await?;
+    let mut report = redrive(&mut t, tenant, patching).await?;
+    t.tell(&report);
+    if !dry_run {
+        report.dispatched = t.commit().await?.dispatched;
+    }
+    Ok(report)
+}
+
+/// The requested items become new chunks.
+pub(super) async fn redrive(t: &mut Transition<'_>, tenant: &str, patching: &PatchRedrive) -> Result<PatchReport> {
     chunk_size(patching.chunk)?;
     let batch = patching.batch;
-    let mut t = Transition::begin(store).await?;
     let statement = "SELECT state, definition, trace FROM batch WHERE id = ?1 AND tenant = ?2";
     let found = t.row(sqlx::query(statement).bind(batch.0).bind(tenant.to_owned())).await?;
     let found = found.ok_or_else(|| no_batch(batch))?;
     let state: BatchState = row::word(&found, "state")?;
-    match state {
-        BatchState::Sealed | BatchState::Complete | BatchState::Halted => {}
-        BatchState::Open | BatchState::Aggregating | BatchState::Cancelled => {
-            let what =
-                format!("batch {batch} is {state}; its quarantine can be redriven when it is sealed or has ended");
-            return Err(StoreError::Conflict(what));
-        }
-    }
-    let mended = mended(open_items(&mut t, patching).await?, &patching.mend);
+    redrives_items(batch, state)?;
+    let mended = mended(open_items(t, patching).await?, &patching.mend);
     let mut report = mended.report;
     if mended.ids.is_empty() {
         return Ok(report);
     }
     let statement = "UPDATE quarantine SET state = 'redriven' WHERE id IN (SELECT value FROM json_each(?1))";
     t.run(sqlx::query(statement).bind(check::json(&mended.ids)?)).await?;
-    report.generation = open_next(&mut t, &[batch]).await?;
+    report.generation = open_next(t, &[batch]).await?;
     let common = Common {
         batch,
         tenant: tenant.to_owned(),
         trace: row::get(&found, "trace")?,
-        generation: generation_of(&mut t, batch).await?,
+        generation: generation_of(t, batch).await?,
         state: JobState::Queued,
     };
     let definition = row::json(&found, "definition")?;
@@ -62,17 +66,13 @@ pub(super) async fn redrive_patched(
         rows.push(create::chunk_row(&common, &definition, &NewChunk { id: JobId(Uuid::now_v7()), seq, payload })?);
     }
     for group in rows.chunks(GROUP_JOBS_MAX) {
-        create::insert_chunks(&mut t, batch, group).await?;
+        create::insert_chunks(t, batch, group).await?;
     }
     // They have been counted as input already, and are pending again.
     let count = i64::try_from(mended.items.len()).unwrap_or(i64::MAX);
     let delta = t.delta(batch);
     delta.input -= count;
     delta.quarantined -= count;
-    t.tell(&report);
-    if !dry_run {
-        report.dispatched = t.commit().await?.dispatched;
-    }
     Ok(report)
 }
 

@@ -25,8 +25,14 @@ pub(super) async fn restart(
     restart: &Restart,
     dry_run: bool,
 ) -> Result<ControlReport> {
-    let batch = restart.batch;
     let mut t = Transition::begin(store).await?;
+    let report = restart_in(&mut t, tenant, restart).await?;
+    finish(t, report, dry_run).await
+}
+
+/// The same within a transaction.
+pub(super) async fn restart_in(t: &mut Transition<'_>, tenant: &str, restart: &Restart) -> Result<ControlReport> {
+    let batch = restart.batch;
     let statement = concat!(
         "SELECT state, sealed_at IS NOT NULL AS planned, deleting_at IS NOT NULL AS deleting, ",
         stopping!(),
@@ -75,10 +81,9 @@ pub(super) async fn restart(
     }
     let failure_budget = restart.failure_budget.map_or_else(|| row::word::<FailureBudget>(&found, "tolerate"), Ok)?;
     refuse_over_budget(batch, failure_budget, &counts)?;
-    let generation = reopen(&mut t, batch, failure_budget, &ids).await?;
+    let generation = reopen(t, batch, failure_budget, &ids).await?;
     let samples = ids.iter().take(SAMPLES).map(ToString::to_string).collect();
-    let report = ControlReport { affected: ids.len() as u64, samples, generation, ..ControlReport::default() };
-    finish(t, report, dry_run).await
+    Ok(ControlReport { affected: ids.len() as u64, samples, generation, ..ControlReport::default() })
 }
 
 /// Opens the batch's next generation with these jobs. Returns its number.

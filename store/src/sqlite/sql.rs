@@ -17,7 +17,7 @@ use crate::sql::batch_ends::Reported;
 use crate::sql::{Columns, Creating, Sql, Value};
 
 /// What has another name here. Parameters need no types, and the one writer locks no rows.
-const WORDS: [(&str, &str); 20] = [
+const WORDS: [(&str, &str); 24] = [
     ("json_array_elements_text(", "json_each("),
     ("json_array_elements(", "json_each("),
     // Instants are microseconds here, and ids are their bytes.
@@ -31,6 +31,11 @@ const WORDS: [(&str, &str); 20] = [
     // PostgreSQL chooses its index by itself.
     ("/* INDEXED BY job_listed */", "INDEXED BY job_listed"),
     ("/* INDEXED BY job_in_batch */", "INDEXED BY job_in_batch"),
+    ("/* INDEXED BY quarantine_open */", "INDEXED BY quarantine_open"),
+    ("/* INDEXED BY batch_by_state */", "INDEXED BY batch_by_state"),
+    ("/* INDEXED BY batch_paused */", "INDEXED BY batch_paused"),
+    // A key may be given here as it is.
+    ("OVERRIDING SYSTEM VALUE", ""),
     ("::bigint", ""),
     ("::text", ""),
     ("::uuid", ""),

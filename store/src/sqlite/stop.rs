@@ -100,10 +100,7 @@ pub(super) async fn cancel(
     let mut report = ControlReport::default();
     match row::word(&found, "state")? {
         BatchState::Open | BatchState::Sealed | BatchState::Aggregating => {
-            let reason = check::plain(reason, check::REASON_CHARS_MAX);
-            let now = t.now;
-            t.run(sqlx::query(CANCEL_BATCH).bind(batch.0).bind(reason.clone()).bind(now)).await?;
-            let (step, left) = step(&mut t, batch, &reason, false).await?;
+            let (step, left) = decide(&mut t, batch, reason).await?;
             report = step;
             t.tell(&report);
             if dry_run {
@@ -115,16 +112,42 @@ pub(super) async fn cancel(
         }
         // It may be cancelled in part. The next step needs the one writer.
         BatchState::Cancelled => drop(t),
-        state @ (BatchState::Complete | BatchState::Halted) => {
-            return Err(StoreError::Conflict(format!(
-                "batch {batch} is {state} already; it cannot be cancelled any more"
-            )));
-        }
+        state @ (BatchState::Complete | BatchState::Halted) => return Err(ended(batch, state)),
     }
     while let Some(step) = go_on(store, batch).await? {
         add(&mut report, step);
     }
     Ok(report)
+}
+
+/// Cancels a batch as far as one transaction does. The scheduler does the rest.
+pub(super) async fn cancel_first(
+    t: &mut Transition<'_>,
+    tenant: &str,
+    batch: BatchId,
+    reason: &str,
+) -> Result<ControlReport> {
+    let found = find(t, batch, Some(tenant)).await?.ok_or_else(|| no_batch(batch))?;
+    match row::word(&found, "state")? {
+        BatchState::Open | BatchState::Sealed | BatchState::Aggregating => {
+            let (report, left) = decide(t, batch, reason).await?;
+            mark(t, batch, left).await?;
+            Ok(report)
+        }
+        BatchState::Cancelled => Ok(ControlReport::default()),
+        state @ (BatchState::Complete | BatchState::Halted) => Err(ended(batch, state)),
+    }
+}
+
+/// Says that the batch is cancelled, and cancels the first of its jobs. Returns whether any are left.
+async fn decide(t: &mut Transition<'_>, batch: BatchId, reason: &str) -> Result<(ControlReport, bool)> {
+    let (reason, now) = (check::plain(reason, check::REASON_CHARS_MAX), t.now);
+    t.run(sqlx::query(CANCEL_BATCH).bind(batch.0).bind(reason.clone()).bind(now)).await?;
+    step(t, batch, &reason, false).await
+}
+
+fn ended(batch: BatchId, state: BatchState) -> StoreError {
+    StoreError::Conflict(format!("batch {batch} is {state} already; it cannot be cancelled any more"))
 }
 
 /// Halts a batch: the first step. The scheduler does the rest, because a worker that counts has no time for it.

@@ -1,6 +1,6 @@
 //! The statements whose cost must not grow with the history, in the words of each database.
 
-use crate::sql::operations::{undo, walk};
+use crate::sql::operations::{undo, walk, walk_batches, walk_items};
 use crate::sql::{expiry, prune};
 use crate::sqlite::sql::in_our_words;
 
@@ -24,7 +24,8 @@ pub fn retention_statements() -> Vec<Planned> {
 
 /// What the steps of operations read.
 pub fn operation_statements() -> Vec<Planned> {
-    planned(walk::STATEMENTS.into_iter().chain(undo::STATEMENTS))
+    let walks = walk::STATEMENTS.into_iter().chain(walk_items::STATEMENTS).chain(walk_batches::STATEMENTS);
+    planned(walks.chain(undo::STATEMENTS))
 }
 
 fn planned(all: impl Iterator<Item = (&'static str, &'static str)>) -> Vec<Planned> {

@@ -1,11 +1,11 @@
-//! Operations over many jobs: each is started, stepped to where nothing is due, called off and undone. Which jobs a step
+//! Operations over many jobs, items or batches: each is started, stepped to where nothing is due, called off and undone. Which jobs a step
 //! takes first is the store's own affair, so that only whole runs are compared.
 
 use std::time::Duration;
 
 use gristmill_core::audit::ActorKind;
 use gristmill_core::id::OperationId;
-use gristmill_core::operation::OperationVerb;
+use gristmill_core::operation::{OperationVerb, Subjects};
 use gristmill_core::query::parse;
 use gristmill_store::{NewOperation, OperationView, Ordered, Result, Selection};
 use gristmill_testkit::Random;
@@ -26,7 +26,12 @@ pub(crate) fn operation(random: &mut Random) -> Operation {
     let mut pick = |end: u64| usize::try_from(random.below(end)).unwrap_or(0);
     let number = pick(NUMBERS);
     match pick(12) {
-        0..=4 => Operation::Operate { number, verb: pick(3), query: pick(QUERIES), long: pick(3) > 0 },
+        0..=4 => Operation::Operate {
+            number,
+            verb: pick(OperationVerb::ALL.len() as u64),
+            query: pick(QUERIES),
+            long: pick(3) > 0,
+        },
         5..=8 => Operation::MakeSteps { number },
         9..=10 => Operation::BringBack { number },
         _ => Operation::CallOff { number },
@@ -39,6 +44,14 @@ fn id(number: usize) -> OperationId {
 
 fn query(verb: OperationVerb, number: usize) -> String {
     let batch = format!("batch:{}", batch_id(0));
+    let words = match verb.subjects() {
+        Subjects::Jobs => None,
+        Subjects::Items => Some(["state:open", "stage:parse", "-stage:parse", &batch, "reason:o age<1000d"]),
+        Subjects::Batches => Some(["name:*", "name:retail", "-state:halted", "created:2020-01-01..", "age<1000d"]),
+    };
+    if let Some(words) = words {
+        return words[number % words.len()].to_owned();
+    }
     match (number, verb) {
         (0, _) => "kind:*".to_owned(),
         (1, _) => "kind:work,odd".to_owned(),
@@ -96,7 +109,7 @@ pub(crate) async fn apply(side: &Side, operation: &Operation) -> Result<String> 
             let new = new(*number, OperationVerb::ALL[*verb], *query, *long);
             let preview = store.preview_operation(&new.selection).await?;
             let view = store.start_operation(&new).await?;
-            return Ok(format!("{} of {} {}", in_words(&view), preview.jobs, preview.more));
+            return Ok(format!("{} of {} {}", in_words(&view), preview.matches, preview.more));
         }
         Operation::MakeSteps { number } => {
             while store.step_operation(id(*number), LONG).await?.is_some() {}

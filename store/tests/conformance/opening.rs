@@ -32,6 +32,8 @@ async fn migrating_again_changes_nothing(store: TestStore) {
 /// The same place without a schema: dropped again behind the store's back.
 async fn emptied(store: &TestStore) {
     let tables = [
+        "access_identity",
+        "access_answer",
         "access_recovery",
         "access_factor",
         "access_spent",
@@ -71,6 +73,8 @@ async fn emptied(store: &TestStore) {
         "flow",
         "history",
         "operation_job",
+        "operation_item",
+        "operation_batch",
         "operation",
         "outbox",
         "quarantine",

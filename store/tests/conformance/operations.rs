@@ -43,12 +43,12 @@ conformance! {
     a_step_that_breaks_off_neither_repeats_nor_skips_a_job,
 }
 
-fn selection(verb: OperationVerb, text: &str) -> Selection {
+pub(crate) fn selection(verb: OperationVerb, text: &str) -> Selection {
     let query = parse(verb.list(), text).expect(text);
     Selection { tenant: TENANT.to_owned(), verb, query, snapshot: None }
 }
 
-fn new(verb: OperationVerb, text: &str) -> NewOperation {
+pub(crate) fn new(verb: OperationVerb, text: &str) -> NewOperation {
     NewOperation {
         id: OperationId(Uuid::now_v7()),
         selection: selection(verb, text),
@@ -69,16 +69,16 @@ fn new(verb: OperationVerb, text: &str) -> NewOperation {
     }
 }
 
-async fn begin(store: &StoreHandle, verb: OperationVerb, text: &str) -> OperationId {
+pub(crate) async fn begin(store: &StoreHandle, verb: OperationVerb, text: &str) -> OperationId {
     store.start_operation(&new(verb, text)).await.expect("started").id
 }
 
-async fn view(store: &StoreHandle, id: OperationId) -> OperationView {
+pub(crate) async fn view(store: &StoreHandle, id: OperationId) -> OperationView {
     store.operation(TENANT, id).await.expect("asked").expect("the operation is there")
 }
 
 /// Makes all steps that are due.
-async fn run(store: &StoreHandle, id: OperationId) -> OperationView {
+pub(crate) async fn run(store: &StoreHandle, id: OperationId) -> OperationView {
     while store.step_operation(id, LONG).await.expect("a step").is_some() {}
     view(store, id).await
 }
@@ -146,10 +146,10 @@ async fn a_preview_counts_by_the_walk_that_the_steps_make(store: TestStore) {
     let ids = enqueue(&store, &named(7, &kind("import"))).await;
     enqueue(&store, &named(3, &kind("export"))).await;
     let preview = store.preview_operation(&selection(OperationVerb::Cancel, "kind:import")).await.expect("counted");
-    assert_eq!((preview.jobs, preview.more, preview.samples.len()), (7, false, 5));
-    assert!(preview.samples.iter().all(|sample| ids.contains(sample)));
+    assert_eq!((preview.matches, preview.more, preview.samples.len()), (7, false, 5));
+    assert!(preview.samples.iter().all(|sample| ids.iter().any(|id| id.to_string() == *sample)));
     let nothing = store.preview_operation(&selection(OperationVerb::Discard, "kind:import")).await.expect("counted");
-    assert_eq!((nothing.jobs, nothing.samples.len()), (0, 0), "none of them is dead");
+    assert_eq!((nothing.matches, nothing.samples.len()), (0, 0), "none of them is dead");
     assert_eq!(all_in(&store, JobState::Cancelled).await, 0, "a preview changes nothing");
 }
 

@@ -22,7 +22,7 @@ conformance! {
 }
 
 /// A sealed batch of two chunks, one of which has set these items aside.
-async fn with_items(store: &TestStore, items: Vec<(u64, &str, &str, Value)>) -> (BatchId, ClaimedJob) {
+pub(crate) async fn with_items(store: &TestStore, items: Vec<(u64, &str, &str, Value)>) -> (BatchId, ClaimedJob) {
     let id = testing::sealed(store, 2, 20).await;
     let worker = enter(store).await;
     let chunk = claim(store, worker, 1).await.remove(0);
@@ -56,7 +56,7 @@ async fn ids(store: &TestStore, batch: BatchId) -> Vec<(i64, String)> {
 }
 
 /// What the redriven chunks hold: claimed after the batch's own second chunk.
-async fn redriven(store: &TestStore) -> Vec<InlineItem> {
+pub(crate) async fn redriven(store: &TestStore) -> Vec<InlineItem> {
     let worker = enter(store).await;
     let mut all = Vec::new();
     for chunk in claim(store, worker, 100).await {

@@ -1,5 +1,6 @@
 //! Quotas: what a tenant may have at most, however many ask at once, and what is not held to it.
 
+use gristmill_core::chunk::{FileFingerprint, SourceFingerprint};
 use gristmill_core::job::NewJob;
 use gristmill_store::accounts::{NewTenant, Quotas, TenantChange};
 use gristmill_store::testing::{self, TestStore};
@@ -13,6 +14,7 @@ conformance!(;
     a_group_that_does_not_fit_is_refused_as_a_whole,
     many_at_once_get_no_more_than_the_quota,
     batches_are_let_in_up_to_the_quota_however_many_ask_at_once,
+    copies_of_inputs_are_let_in_up_to_the_quota_of_storage_however_many_ask_at_once,
     a_batch_is_refused_where_no_job_of_it_would_fit_and_one_that_has_begun_is_planned_to_its_end,
     what_is_there_already_counts_and_is_not_refused_twice,
     only_what_is_metered_is_held_to_a_quota_and_no_other_tenant,
@@ -48,7 +50,7 @@ fn over<T: std::fmt::Debug>(result: Result<T, StoreError>) -> OverQuota {
 }
 
 async fn usage(store: &TestStore) -> (u64, u64) {
-    let TenantUsage { jobs_waiting, batches_active } = store.tenant_usage(NORTH).await.expect("asked");
+    let TenantUsage { jobs_waiting, batches_active, .. } = store.tenant_usage(NORTH).await.expect("asked");
     (jobs_waiting, batches_active)
 }
 
@@ -121,6 +123,48 @@ async fn batches_are_let_in_up_to_the_quota_however_many_ask_at_once(store: Test
     store.cancel_batch(NORTH, made[0], "enough", false).await.expect("cancelled");
     assert_eq!(usage(&store).await, (0, 2));
     store.handle().metered().create_batch(&batch()).await.expect("one has ended");
+}
+
+/// A batch that reads a copy of so many bytes, beside a file of the user's own.
+fn copying(bytes: u64) -> NewBatch {
+    let file = |path: String, name: &str, bytes| FileFingerprint {
+        path,
+        name: name.to_owned(),
+        bytes,
+        modified_ns: 0,
+        edges: String::new(),
+        columns: Vec::new(),
+    };
+    let copy = file(format!("/spool/{}.spool", uuid::Uuid::now_v7()), "standard input", bytes);
+    let own = file("/in/orders.csv".to_owned(), "orders.csv", 1_000_000);
+    NewBatch { fingerprint: SourceFingerprint { files: vec![copy, own] }, ..batch() }
+}
+
+async fn copies_of_inputs_are_let_in_up_to_the_quota_of_storage_however_many_ask_at_once(store: TestStore) {
+    north(&store, Quotas { storage_bytes: Some(250), ..Quotas::default() }).await;
+    let asking = (0..8).map(|_| {
+        let metered = store.handle().metered();
+        tokio::spawn(async move { metered.create_batch(&copying(100)).await })
+    });
+    let mut made = Vec::new();
+    for asked in asking.collect::<Vec<_>>() {
+        match asked.await.expect("it ran") {
+            Ok(created) => made.push(created.id),
+            refused => assert_eq!(over(refused).quota, QuotaOf::StorageBytes),
+        }
+    }
+    let stored = async || store.tenant_usage(NORTH).await.expect("asked").storage_bytes;
+    assert_eq!((made.len(), stored().await), (2, 200));
+    let refused = over(store.handle().metered().create_batch(&copying(51)).await);
+    assert_eq!((refused.limit, refused.used, refused.wanted), (250, 200, 51));
+    store.handle().metered().create_batch(&batch()).await.expect("it copies nothing");
+    store.cancel_batch(NORTH, made[0], "enough", false).await.expect("cancelled");
+    assert_eq!(stored().await, 200, "a copy stays for as long as a restart may read it");
+    for (batch, _) in store.spools(std::time::Duration::ZERO, 10).await.expect("asked") {
+        store.spools_removed(batch).await.expect("said");
+    }
+    assert_eq!(stored().await, 100);
+    store.handle().metered().create_batch(&copying(150)).await.expect("there is room again");
 }
 
 async fn a_batch_is_refused_where_no_job_of_it_would_fit_and_one_that_has_begun_is_planned_to_its_end(

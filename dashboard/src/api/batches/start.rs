@@ -7,9 +7,11 @@ use gristmill_jobs::source::SourceError;
 use gristmill_service::documents::{BatchWithResult, WouldStartDocument};
 use gristmill_service::start::{BatchRequest, StartError, StartedBatch};
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::{find, shown};
 use crate::api::rehearsable::Rehearsable;
+use crate::api::uploads;
 use crate::gate::{
     Allowed, ApiError, Caller, Change, Creation, ErrorCode, Fields, JsonBody, Made, Object, Params, Result, perm,
 };
@@ -22,6 +24,7 @@ pub(super) struct BatchBody {
     failure_budget: Option<FailureBudget>,
     params: Value,
     idempotency_key: Option<String>,
+    upload: Option<Uuid>,
 }
 
 impl Fields for BatchBody {
@@ -55,7 +58,16 @@ impl Fields for BatchBody {
         };
         let idempotency_key =
             object.optional("idempotency_key", "Nothing is started when a batch with this key ever was");
-        Some(Self { name: name?, chunk, failure_budget, params, idempotency_key })
+        let upload: Option<String> =
+            object.optional("upload", "The id of a whole upload, which is the input; it stays until it is deleted");
+        let upload = upload.and_then(|text| {
+            let id = text.parse().ok();
+            if id.is_none() {
+                object.fault("upload", "is not the id of an upload");
+            }
+            id
+        });
+        Some(Self { name: name?, chunk, failure_budget, params, idempotency_key, upload })
     }
 }
 
@@ -64,9 +76,12 @@ pub(super) async fn start(
     Params(change): Params<Change>,
     JsonBody(body): JsonBody<BatchBody>,
 ) -> Creation<Rehearsable<BatchWithResult, WouldStartDocument>> {
-    let BatchBody { name, chunk, failure_budget, params, idempotency_key } = body;
+    let BatchBody { name, chunk, failure_budget, params, idempotency_key, upload } = body;
     let request = BatchRequest { name, chunk, failure_budget, params, idempotency_key, ..BatchRequest::default() };
-    begin(&caller, &change, request, Started::AsDefined).await
+    let Some(upload) = upload else { return begin(&caller, &change, request, Started::AsDefined).await };
+    let read = uploads::open(&caller, upload).await?;
+    let request = BatchRequest { input: vec!["-".to_owned()], stdin: Some(Box::new(read)), ..request };
+    begin(&caller, &change, request, Started::FromBody).await
 }
 
 /// Where the input of a batch is from.

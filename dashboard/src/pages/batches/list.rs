@@ -2,12 +2,14 @@
 
 use gristmill_core::access::Permission;
 use gristmill_core::batch::BatchState;
+use gristmill_core::operation::OperationVerb;
 use gristmill_core::query::{List, Query as Asked};
 use gristmill_store::{BatchFilter, BatchView};
 use maud::{Markup, html};
 
 use super::steer::actions;
 use crate::api::jobs::as_of_now;
+use crate::api::operations;
 use crate::gate::{Allowed, Caller, Paging, Parameters, Params, Query, asked, perm};
 use crate::live::Topic;
 use crate::pages::parts::batch::{name, progress};
@@ -60,6 +62,7 @@ pub(super) async fn list(
     let main = html! {
         (head("Batches", "Runs of the batch definitions, the newest first.", start))
         (filters(&caller, &filter, asked.as_deref()))
+        (all_of_them(&caller, &filter, asked.as_deref()))
         section class="panel" {
             @if batches.is_empty() { (nothing(&filter, asked.as_deref())) } @else { (rows(&caller, &view, &batches)) }
             (pager(&view, batches.len(), next.as_deref()))
@@ -135,6 +138,33 @@ fn one(caller: &Caller, view: &View, batch: &BatchView) -> Row {
             html! { @for action in actions(caller, batch, view.address(), true) { (action.form()) } },
         ],
     )
+}
+
+/// The ways to operations over all batches that the filter selects.
+fn all_of_them(caller: &Caller, filter: &BatchFilter, asked: Option<&str>) -> Markup {
+    let name = filter.name.as_ref().map(|name| format!("name:{name}"));
+    let state = filter.state.map(|state| format!("state:{state}"));
+    let terms: Vec<String> = asked.map(str::to_owned).into_iter().chain(name).chain(state).collect();
+    let query = terms.join(" ");
+    let may = caller.may(Permission::OperationsControl) && !terms.is_empty();
+    let verbs = OperationVerb::ALL.into_iter().filter(|verb| {
+        let states = verb.batch_states();
+        let right = filter.state.map_or(!states.is_empty(), |state| states.contains(&state));
+        may && right && operations::may(caller, *verb).is_ok()
+    });
+    let way = |verb: OperationVerb| path("/operations/start", &[("verb", Some(verb.as_str())), ("q", Some(&query))]);
+    let ways: Vec<OperationVerb> = verbs.collect();
+    html! {
+        @if !ways.is_empty() {
+            p class="exports" {
+                "All that are selected: "
+                @for (index, verb) in ways.iter().enumerate() {
+                    @if index > 0 { ", " }
+                    a href=(way(*verb)) { (verb.word()) "\u{2026}" }
+                }
+            }
+        }
+    }
 }
 
 fn nothing(filter: &BatchFilter, asked: Option<&str>) -> Markup {

@@ -32,12 +32,18 @@ const POLL_SECONDS: u32 = 3;
 
 pub(super) fn routes() -> Routes {
     Routes::default()
-        .get("/operations", "Operations over many jobs, newest first", list)
-        .get("/operations/start", "Say what is to be done, and to which jobs", start::blank)
+        .get("/operations", "Operations over many jobs, items or batches, newest first", list)
+        .get("/operations/start", "Say what is to be done, and to which jobs, items or batches", start::blank)
         .post_slowly("/operations/start", "Look at what would be done, or do it", start::start)
         .get("/operations/{operation}", "An operation, with how far it is", show)
         .post("/operations/{operation}/cancel", "Call it off: what it has changed stays so", cancel)
         .post("/operations/{operation}/undo", "Bring back what it has changed, where nothing happened since", undo)
+}
+
+/// A word at the beginning of a line.
+fn capital(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 /// How a state looks.
@@ -62,7 +68,7 @@ async fn list(caller: Allowed<perm::OperationsRead>, view: View, Params(paging):
         (head("Operations", "What was done to everything that a query selects, in steps", acts))
         (panel("list", "Operations, newest first", html! {
             @if found.is_empty() {
-                (empty("No operation yet", "One cancels, redrives or discards every job that a query selects:",
+                (empty("No operation yet", "One does the same to every job, quarantined item or batch that a query selects:",
                     &["gristmill job cancel --query 'state:queued kind:import.*' --dry-run"]))
             } @else {
                 (rows(&found))
@@ -135,6 +141,7 @@ async fn show(caller: Allowed<perm::OperationsRead>, view: View, Path(id): Path<
 
 fn progress(operation: &OperationDocument) -> Markup {
     let OperationDocument { done, failed, skipped, undone, preview, .. } = operation;
+    let (one, several) = operation.verb.subjects().names();
     let left =
         if operation.state == OperationState::Running { preview.saturating_sub(done + failed + skipped) } else { 0 };
     let shares = [
@@ -145,18 +152,19 @@ fn progress(operation: &OperationDocument) -> Markup {
         Share { name: "to go", count: left, class: "f-wait" },
     ];
     html! {
-        (bar("Jobs", &shares))
+        (bar(&capital(several), &shares))
         (legend(&shares))
         @if operation.undo_failed > 0 {
-            p { (counted(operation.undo_failed, "job", "jobs")) " could not be brought back: something has happened to them since." }
+            p { (counted(operation.undo_failed, one, several)) " could not be brought back: something has happened to them since." }
         }
         @if let Some(error) = &operation.error { p class="fault" { "The last that was not possible: " (error) } }
     }
 }
 
 fn order(operation: &OperationDocument) -> Markup {
+    let (_, several) = operation.verb.subjects().names();
     let matched = html! { (grouped(operation.preview)) @if operation.preview_more { " or more" } };
-    let rate = html! { @match operation.rate { Some(rate) => { (grouped(u64::from(rate))) " jobs a second" } None => "as fast as it goes" } };
+    let rate = html! { @match operation.rate { Some(rate) => { (grouped(u64::from(rate))) " " (several) " a second" } None => "as fast as it goes" } };
     facts([
         ("Query", html! { code { (operation.query) } }),
         ("Matched", matched),
@@ -172,10 +180,10 @@ fn acts(caller: &Caller, operation: &OperationDocument) -> Markup {
     html! {
         @if caller.may(Permission::OperationsControl) {
             @if operation.state == OperationState::Running {
-                (Action::confirmed("cancel", to("cancel"), "Cancel", "No further job is changed. What it has changed stays so, and can be undone.").destroying().form())
+                (Action::confirmed("cancel", to("cancel"), "Cancel", "Nothing further is changed. What it has changed stays so.").destroying().form())
             }
             @if operation.can_be_undone {
-                (Action::confirmed("undo", to("undo"), "Undo", "Every job comes back into the state that it had, where nothing has happened to it since.").form())
+                (Action::confirmed("undo", to("undo"), "Undo", "All that it has changed comes back, where nothing has happened to it since.").form())
             }
         }
     }
@@ -189,7 +197,8 @@ async fn cancel(
     let change = form.change();
     form.finish()?;
     let operation = caller.service().cancel_operation(&caller.order(&change), id).await?;
-    let flash = Flash::done(format!("It was called off after {}.", counted(operation.done, "job", "jobs")));
+    let (one, several) = operation.verb.subjects().names();
+    let flash = Flash::done(format!("It was called off after {}.", counted(operation.done, one, several)));
     Ok(Redirect::to(format!("/operations/{id}")).saying(flash))
 }
 

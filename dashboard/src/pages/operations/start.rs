@@ -1,11 +1,12 @@
 //! How an operation begins: a form, a look at what it would do, and then the same once more, as of that look.
 
-use gristmill_core::operation::{OperationVerb, RATE_MAX};
+use gristmill_core::operation::{OperationVerb, RATE_MAX, Subjects};
 use gristmill_core::query::parse;
 use gristmill_service::control::operation::{OperationRequest, StartedOperation};
 use gristmill_service::documents::WouldOperateDocument;
 use maud::{Markup, html};
 
+use super::capital;
 use crate::api::operations::may;
 use crate::gate::{Allowed, Caller, Change, Moment, Parameters, Params, Query, Result, perm};
 use crate::pages::answer::{Page, Paged, Redirect, Sent};
@@ -22,8 +23,21 @@ use crate::pages::view::{Head, View};
 /// More than so many are confirmed by typing how many.
 const TYPED_FROM: u64 = 1_000;
 
-const VERBS: [(&str, &str); 3] =
-    [("cancel", "cancel jobs that wait"), ("redrive", "redrive dead letters"), ("discard", "discard dead letters")];
+/// Each verb in words, and the command that does the same.
+fn words(verb: OperationVerb) -> (&'static str, &'static str) {
+    match verb {
+        OperationVerb::Cancel => ("cancel jobs that wait", "job cancel"),
+        OperationVerb::Redrive => ("redrive dead letters", "dead redrive"),
+        OperationVerb::Discard => ("discard dead letters", "dead discard"),
+        OperationVerb::RedriveItems => ("redrive quarantined items", "quarantine redrive"),
+        OperationVerb::DiscardItems => ("discard quarantined items", "quarantine discard"),
+        OperationVerb::CancelBatches => ("cancel batches that go on", "batch cancel"),
+        OperationVerb::PauseBatches => ("pause batches that go on", "batch pause"),
+        OperationVerb::ResumeBatches => ("resume batches that are paused", "batch resume"),
+        OperationVerb::RestartBatches => ("restart batches that halted or were cancelled", "batch restart"),
+        OperationVerb::DeleteBatches => ("delete batches that have ended", "batch delete"),
+    }
+}
 
 /// What the form begins with.
 #[derive(Debug, Default)]
@@ -36,7 +50,7 @@ impl Parameters for Begin {
     fn read(query: &mut Query) -> Self {
         Self {
             verb: filters::text(query, "verb", "What is to be done"),
-            query: filters::text(query, "q", "To which jobs: a query"),
+            query: filters::text(query, "q", "To which: a query"),
         }
     }
 }
@@ -48,14 +62,10 @@ pub(super) async fn blank(caller: Allowed<perm::OperationsControl>, view: View, 
 
 fn page(caller: &Caller, view: &View, form: &Form, would: Option<&WouldOperateDocument>) -> Page {
     let query = form.given("query");
-    let command = match form.given("verb") {
-        "redrive" => "dead redrive",
-        "discard" => "dead discard",
-        _ => "job cancel",
-    };
+    let (_, command) = words(form.given("verb").parse().unwrap_or(OperationVerb::Cancel));
     let shown = shell(if query.is_empty() { "state:queued kind:import.*" } else { query });
     let main = html! {
-        (head("New operation", "Does the same to every job that a query selects, in steps. What is created afterwards is not selected.", Markup::default()))
+        (head("New operation", "Does the same to every job, item or batch that a query selects, in steps. What is created afterwards is not selected.", Markup::default()))
         @if let Some(would) = would { (previewed(form, would)) }
         (panel("what", "What is to be done", fields(form)))
         (copies(&format!("gristmill {command} --query {shown} --dry-run"), "/api/v1/operations"))
@@ -64,12 +74,13 @@ fn page(caller: &Caller, view: &View, form: &Form, would: Option<&WouldOperateDo
 }
 
 fn fields(form: &Form) -> Markup {
-    let rate = Field { kind: "number", ..text("rate", "Jobs a second", "At most; empty is as fast as it goes") };
+    let rate = Field { kind: "number", ..text("rate", "How many a second", "At most; empty is as fast as it goes") };
+    let verbs = OperationVerb::ALL.map(|verb| (verb.as_str(), words(verb).0));
     html! {
         form method="post" action="/operations/start" class="stack" {
             (other_faults(form))
-            (required("verb", "What", "").show_choice(form, &VERBS))
-            (required("query", "To which jobs", "Such as state:queued kind:import.* queue:mail error:timeout age>1h").show(form))
+            (required("verb", "What", "").show_choice(form, &verbs))
+            (required("query", "To which", "Jobs such as kind:import.* error:timeout age>1h, items such as stage:parse, batches such as name:retail").show(form))
             (rate.show(form))
             (required("reason", "Reason", "For those who look later").show(form))
             button class="primary" name="step" value="preview" { "Preview" }
@@ -79,7 +90,8 @@ fn fields(form: &Form) -> Markup {
 
 /// What would be done, with the form that does it. Its snapshot goes along: what was created since is not selected.
 fn previewed(form: &Form, would: &WouldOperateDocument) -> Markup {
-    let many = counted(would.jobs, "job", "jobs");
+    let (one, several) = would.verb.subjects().names();
+    let many = counted(would.matches, one, several);
     panel(
         "preview",
         "Preview: nothing was done yet",
@@ -91,27 +103,31 @@ fn previewed(form: &Form, would: &WouldOperateDocument) -> Markup {
                 "."
             }
             @if !would.samples.is_empty() {
-                p { "The first: " @for (index, job) in would.samples.iter().enumerate() { @if index > 0 { ", " } (links::job(*job)) } "." }
+                p { "The first: " @for (index, sample) in would.samples.iter().enumerate() { @if index > 0 { ", " } (linked(would.verb, sample)) } "." }
                 form method="post" action="/operations/start" class="stack" {
                     @for field in ["verb", "query", "rate", "reason"] {
                         input type="hidden" name=(field) value=(form.given(field));
                     }
                     input type="hidden" name="snapshot" value=(would.snapshot.to_rfc3339());
-                    input type="hidden" name="matched" value=(would.jobs);
+                    input type="hidden" name="matched" value=(would.matches);
                     @if weighs(would) {
-                        label for="confirm" { "Type " code { (would.jobs) } " to confirm" }
+                        label for="confirm" { "Type " code { (would.matches) } " to confirm" }
                         input id="confirm" name="confirm" required autocomplete="off" inputmode="numeric";
                     }
-                    button class="primary danger" name="step" value="start" { (capital(would.verb.as_str())) " " (many) }
+                    button class="primary danger" name="step" value="start" { (capital(would.verb.word())) " " (many) }
                 }
             }
         },
     )
 }
 
-fn capital(word: &str) -> String {
-    let mut letters = word.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+/// A sample with the way to it.
+fn linked(verb: OperationVerb, sample: &str) -> Markup {
+    match verb.subjects() {
+        Subjects::Jobs => links::to(&format!("/jobs/{sample}"), sample),
+        Subjects::Items => links::to(&format!("/quarantine/{sample}"), sample),
+        Subjects::Batches => links::to(&format!("/batches/{sample}"), sample),
+    }
 }
 
 /// What a form asks for; `None` when something is wrong with it.
@@ -139,7 +155,7 @@ pub(super) async fn start(caller: Allowed<perm::OperationsControl>, view: View, 
     let begins = form.text("step").as_deref() == Some("start");
     let (matched, _) = (form.text("matched").unwrap_or_default(), form.text("confirm"));
     if change.reason.is_none() {
-        form.fault("reason", "is missing: an operation over many jobs needs one");
+        form.fault("reason", "is missing: an operation needs one");
     }
     let again = |form: &Form| Ok(Sent::Again(Box::new(page(&caller, &view, form, None).refused())));
     let (Some(request), Ok(())) = (request, form.finish()) else { return again(&form) };
@@ -169,5 +185,5 @@ async fn operate(caller: &Caller, request: &OperationRequest, change: &Change) -
 
 /// Whether so much is done that how much must be typed.
 fn weighs(would: &WouldOperateDocument) -> bool {
-    would.jobs > TYPED_FROM || would.more
+    would.matches > TYPED_FROM || would.more
 }

@@ -21,7 +21,8 @@ pub fn batch(id: BatchId) -> Markup {
     to(&format!("/batches/{id}"), &id.to_string())
 }
 
-fn to(href: &str, id: &str) -> Markup {
+/// Anything else that has an id and a page.
+pub fn to(href: &str, id: &str) -> Markup {
     html! { a class="mono id" href=(href) title=(id) { (short(id)) } }
 }
 

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use gristmill_core::access::Permission;
 use gristmill_core::fingerprint::Fingerprint;
 use gristmill_core::id::BatchId;
+use gristmill_core::operation::OperationVerb;
 use gristmill_core::query::{List, Query as Asked};
 use gristmill_store::{Page, QuarantineFilter, QuarantineView};
 use maud::{Markup, html};
@@ -29,6 +30,7 @@ use super::parts::table::{Row, column, numbers, row, table, wide};
 use super::parts::{icon::Icon, links, time};
 use super::view::{Head, View};
 use crate::api::jobs::as_of_now;
+use crate::api::operations;
 use crate::api::quarantine_export;
 use crate::gate::{Allowed, Caller, Paging, Parameters, Params, Query, Result, Routes, asked, perm};
 use crate::live::Topic;
@@ -172,6 +174,7 @@ fn form(caller: &Caller, wanted: &Wanted) -> Markup {
     };
     html! {
         (filters::form("/quarantine", &[("by", wanted.by.map(By::as_str))], &[typed("q", "Query", asked.as_deref()), typed("batch", "Batch", batch.as_deref()), which]))
+        (all_of_them(caller, wanted))
         @if let Some(batch) = batch.filter(|_| caller.may(Permission::ContentsRead)) {
             p class="exports" {
                 "Export: "
@@ -288,6 +291,24 @@ fn acts(caller: &Caller, view: &View) -> Markup {
     match caller.may(Permission::QuarantineMend) {
         true => selection::bar(TICKED, view, "items", &[redrive]),
         false => Markup::default(),
+    }
+}
+
+/// The ways to operations over all open items that the query and the batch select.
+fn all_of_them(caller: &Caller, wanted: &Wanted) -> Markup {
+    let batch = wanted.batch.map(|batch| format!("batch:{batch}"));
+    let terms: Vec<String> = wanted.asked().into_iter().chain(batch).collect();
+    let way = |verb: OperationVerb| {
+        path("/operations/start", &[("verb", Some(verb.as_str())), ("q", Some(&terms.join(" ")))])
+    };
+    let may = caller.may(Permission::OperationsControl) && !terms.is_empty();
+    html! {
+        @if may && operations::may(caller, OperationVerb::RedriveItems).is_ok() {
+            a class="button" href=(way(OperationVerb::RedriveItems)) { "Redrive all of them\u{2026}" }
+        }
+        @if may && operations::may(caller, OperationVerb::DiscardItems).is_ok() {
+            a class="button" href=(way(OperationVerb::DiscardItems)) { "Discard all of them\u{2026}" }
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use gristmill_service::documents::{
 };
 use gristmill_service::eta::eta;
 use gristmill_service::eta_record::eta_record;
+use gristmill_service::uploads::UploadDocument;
 use gristmill_store::{BatchFilter, BatchView, ControlReport, Page, Restart, Wait, why_batch};
 use serde_json::json;
 
@@ -179,6 +180,19 @@ impl Backend<'_> {
 pub(crate) async fn start(server: &Remote, order: &Order, batch: &HttpBatch) -> Result<BatchView> {
     let call = Call::post(&["batches"]).body(batch).within(WHOLE);
     let started: BatchWithResult = server.change(call, order).await?;
+    Ok(started.into())
+}
+
+/// Starts a batch over a whole upload.
+pub(crate) async fn start_from(
+    server: &Remote,
+    order: &Order,
+    batch: &HttpBatch,
+    upload: &UploadDocument,
+) -> Result<BatchView> {
+    let mut body = json!(batch);
+    body["upload"] = json!(upload.id);
+    let started: BatchWithResult = server.change(Call::post(&["batches"]).body(&body).within(WHOLE), order).await?;
     Ok(started.into())
 }
 

@@ -1,12 +1,14 @@
 //! Logging in: tries are counted before a password is looked at.
 
+use std::time::Duration;
+
 use gristmill_core::Instant;
 use gristmill_core::audit::Action;
-use gristmill_core::id::{INSTALLATION_TENANT, UserId};
+use gristmill_core::id::{INSTALLATION_TENANT, SessionId, UserId};
 use gristmill_core::login::{KEPT, TryLimit};
 
 use super::{factors, noted, sessions};
-use crate::accounts::{LoginStart, LoginTry, NewSession, Second, SessionView};
+use crate::accounts::{LoginStart, LoginTry, NewSession, Second, SecretHash, SessionKind, SessionView};
 use crate::audit::Facts;
 use crate::check;
 use crate::error::{Result, StoreError};
@@ -157,17 +159,41 @@ pub(crate) async fn finish<S: Sql>(sql: &mut S, session: &NewSession) -> Result<
     note_login(sql, session).await?;
     forgive(sql, session.user).await?;
     sql.run(TAKE_BACK, values!["address", check::plain(&session.attempt.address, 200)]).await?;
-    sql.run(OLD, values![now - KEPT]).await?;
-    let expires_at = now + session.lifetime;
+    let NewSession { id, kind, hash, user, lifetime, idle, .. } = *session;
+    let (address, agent) = (session.attempt.address.as_str(), session.agent.as_deref());
+    open(sql, &Opening { id, hash, user, address, agent, lifetime, idle, kind }, now - KEPT).await
+}
+
+/// A session that is opened.
+pub(super) struct Opening<'a> {
+    pub(super) id: SessionId,
+    pub(super) hash: SecretHash,
+    pub(super) user: UserId,
+    pub(super) address: &'a str,
+    pub(super) agent: Option<&'a str>,
+    pub(super) lifetime: Duration,
+    pub(super) idle: Duration,
+    pub(super) kind: SessionKind,
+}
+
+/// Opens a session, and removes those that were over before an instant.
+pub(super) async fn open<S: Sql>(
+    sql: &mut S,
+    opening: &Opening<'_>,
+    old: Instant,
+) -> Result<Option<SessionView>, S::Fault> {
+    let now = sql.now().await?;
+    sql.run(OLD, values![old]).await?;
+    let expires_at = now + opening.lifetime;
     let values = values![
-        session.id.0,
-        session.hash.to_vec(),
-        session.user.0,
-        check::plain(&session.attempt.address, 200),
-        session.agent.as_deref().map(|agent| check::plain(agent, 300)),
-        expires_at.min(now + session.idle),
+        opening.id.0,
+        opening.hash.to_vec(),
+        opening.user.0,
+        check::plain(opening.address, 200),
+        opening.agent.map(|agent| check::plain(agent, 300)),
+        expires_at.min(now + opening.idle),
         expires_at,
-        session.kind.as_str(),
+        opening.kind.as_str(),
     ];
     let row = sql.row(OPEN, values).await?;
     Ok(row.map(|row| sessions::view(&row)).transpose()?)

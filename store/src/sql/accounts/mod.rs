@@ -4,6 +4,7 @@
 //! several tenants in the order of their names.
 
 pub(crate) mod factors;
+pub(crate) mod federated;
 mod judged;
 pub(crate) mod keys;
 pub(crate) mod links;

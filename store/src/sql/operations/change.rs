@@ -3,16 +3,18 @@
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::JobState;
-use gristmill_core::operation::OperationVerb;
+use gristmill_core::operation::{OperationVerb, Subjects};
 
-use super::Operating;
+use super::changed::Changed;
+use super::sought::Target;
 use super::table::Stored;
+use super::{Operating, change_batches, change_items};
+use crate::ControlReport;
 use crate::check;
 use crate::error::{Result, StoreError};
 use crate::redrives::may_aggregate_again;
 use crate::retention::being_deleted;
 use crate::sql::{Columns, values};
-use crate::{ControlReport, Dispatched};
 
 /// As they are now, and locked until the end of the transaction: another transaction that changes them comes later.
 const LOCK: &str = "
@@ -50,51 +52,32 @@ FROM job j LEFT JOIN batch b ON b.id = j.batch_id
 WHERE j.id IN (SELECT CAST(value AS uuid) FROM json_array_elements_text($1::json))
   AND j.tenant = $2 AND j.state = 'dead' ORDER BY j.id";
 
-/// What became of the selected jobs.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Changed {
-    pub(super) done: u64,
-    pub(super) failed: u64,
-    pub(super) skipped: u64,
-    /// Why the last of those that failed did.
-    pub(super) error: Option<String>,
-    /// The first of those that were changed.
-    pub(super) samples: Vec<String>,
-    pub(super) dispatched: Dispatched,
-}
-
-impl Changed {
-    /// All of them are refused.
-    pub(super) fn refused(jobs: usize, why: &str) -> Self {
-        Self { failed: jobs as u64, error: Some(why.to_owned()), ..Self::default() }
-    }
-
-    /// Of so many as were asked for, these were changed.
-    fn of(asked: usize, report: ControlReport) -> Self {
-        let ControlReport { affected, samples, dispatched, .. } = report;
-        Self {
-            done: affected,
-            skipped: (asked as u64).saturating_sub(affected),
-            samples,
-            dispatched,
-            ..Self::default()
-        }
-    }
-}
-
-/// Does what an operation is for to the selected jobs.
+/// Does what an operation is for to what was selected.
 pub(super) async fn change<S: Operating>(
     sql: &mut S,
     operation: &Stored,
-    selected: &[JobId],
+    selected: &[Target],
 ) -> Result<Changed, S::Fault> {
     if selected.is_empty() {
         return Ok(Changed::default());
     }
+    match operation.verb().subjects() {
+        Subjects::Jobs => change_jobs(sql, operation, selected).await,
+        Subjects::Items => change_items::change(sql, operation, selected).await,
+        Subjects::Batches => change_batches::change(sql, operation, selected).await,
+    }
+}
+
+async fn change_jobs<S: Operating>(sql: &mut S, operation: &Stored, selected: &[Target]) -> Result<Changed, S::Fault> {
+    let job = |target: &Target| match target {
+        Target::Job(job) => Some(*job),
+        Target::Item(..) | Target::Batch(_) => None,
+    };
+    let jobs: Vec<JobId> = selected.iter().filter_map(job).collect();
     match operation.verb() {
-        OperationVerb::Cancel => cancel(sql, operation, selected).await,
-        OperationVerb::Redrive => redrive(sql, operation, selected).await,
-        OperationVerb::Discard => discard(sql, operation, selected).await,
+        OperationVerb::Cancel => cancel(sql, operation, &jobs).await,
+        OperationVerb::Discard => discard(sql, operation, &jobs).await,
+        _ => redrive(sql, operation, &jobs).await,
     }
 }
 

@@ -1,24 +1,35 @@
 //! Operations: the same transitions and statements over both databases.
 //!
 //! * [`table`]: starting, showing, calling off, undoing: the operation's own row.
-//! * [`walk`]: from queue to queue over the jobs, for previews and steps alike.
-//! * [`step`]: one step; [`ask`]: which. [`change`]: what it does to the jobs that it selects. [`undo`]: how they are brought back, or,
-//!   when that is over, forgotten.
+//! * [`target`]: what is selected ([`sought`]), by a walk, for previews and steps alike: from queue to queue over jobs ([`walk`]), from
+//!   batch to batch over items ([`walk_items`]), or over batches ([`walk_batches`]).
+//! * [`step`]: one step; [`ask`]: which. [`change`]: what it does to the jobs that it selects ([`changed`]); [`change_items`], [`change_batches`]:
+//!   to items and batches. [`undo`]: how jobs are brought back, or, when that is over, forgotten; [`undo_items`],
+//!   [`undo_batches`]: items and batches.
 
 pub(crate) mod ask;
 mod change;
+mod change_batches;
+mod change_items;
+mod changed;
+mod sought;
 pub(crate) mod step;
 pub(crate) mod table;
+pub(crate) mod target;
 pub(crate) mod undo;
+mod undo_batches;
+mod undo_items;
 pub(crate) mod walk;
+pub(crate) mod walk_batches;
+pub(crate) mod walk_items;
 
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::{JobState, Priority};
 
 use super::prune::Counting;
 use super::{Columns, Creating, Value};
-use crate::ControlReport;
 use crate::error::{Result, StoreError};
+use crate::{ControlReport, PatchRedrive, PatchReport, Pause, Restart};
 
 pub(crate) use undo::discarded;
 
@@ -37,6 +48,36 @@ pub(crate) trait Operating: Creating + Counting {
         &mut self,
         tenant: &str,
         jobs: &[JobId],
+    ) -> impl Future<Output = Result<ControlReport, Self::Fault>> + Send;
+
+    /// Runs quarantined items of one batch again.
+    fn redrive_items(
+        &mut self,
+        tenant: &str,
+        patching: &PatchRedrive,
+    ) -> impl Future<Output = Result<PatchReport, Self::Fault>> + Send;
+
+    /// Cancels a batch: as much of it as one transaction does. The scheduler does the rest.
+    fn cancel_batch(
+        &mut self,
+        tenant: &str,
+        batch: BatchId,
+        reason: &str,
+    ) -> impl Future<Output = Result<ControlReport, Self::Fault>> + Send;
+
+    /// Pauses a batch, or with `None` resumes it.
+    fn pause_batch(
+        &mut self,
+        tenant: &str,
+        batch: BatchId,
+        pause: Option<&Pause>,
+    ) -> impl Future<Output = Result<ControlReport, Self::Fault>> + Send;
+
+    /// Restarts a batch that halted or was cancelled.
+    fn restart_batch(
+        &mut self,
+        tenant: &str,
+        restart: &Restart,
     ) -> impl Future<Output = Result<ControlReport, Self::Fault>> + Send;
 
     /// Runs a statement that lets jobs hold their unique keys again; a key that is held is a conflict.

@@ -1,18 +1,19 @@
 //! One step of an operation: one transaction.
 
 use gristmill_core::Instant;
-use gristmill_core::operation::{OperationState, STEP_READ_MAX, next_due, step_jobs};
+use gristmill_core::operation::{OperationState, Subjects, next_due};
 
 use super::ask::StepAsk;
-use super::change::{Changed, change};
+use super::change::change;
+use super::changed::Changed;
 use super::table::{self, Stored};
-use super::walk::{Walk, stored};
-use super::{Operating, undo};
+use super::target::Walking;
+use super::{Operating, undo, undo_batches, undo_items};
 use crate::OperationStep;
 use crate::error::Result;
 use crate::sql::values;
 
-/// The selected jobs are changed, and the walk is behind them, in the same transaction.
+/// What is selected is changed, and the walk is behind them, in the same transaction.
 const GO_ON: &str = "
 UPDATE operation SET place = $2, done = done + $3, failed = failed + $4, skipped = skipped + $5,
        error = COALESCE($6, error), due_at = $7
@@ -28,9 +29,17 @@ pub(crate) async fn step<S: Operating>(sql: &mut S, ask: &StepAsk) -> Result<Opt
     let Some(operation) = table::to_step(sql, ask.id).await? else { return Ok(None) };
     let step = match operation.view.state {
         OperationState::Running => run(sql, &operation, ask).await?,
-        OperationState::Undoing => undo::bring_back(sql, &operation, ask).await?,
+        OperationState::Undoing => match operation.verb().subjects() {
+            Subjects::Jobs => undo::bring_back(sql, &operation, ask).await?,
+            Subjects::Items => undo_items::bring_back(sql, &operation).await?,
+            Subjects::Batches => undo_batches::bring_back(sql, &operation, ask).await?,
+        },
         OperationState::Finished | OperationState::Cancelled | OperationState::Undone => {
-            undo::forget(sql, &operation, ask.keys).await?
+            match operation.verb().subjects() {
+                Subjects::Jobs => undo::forget(sql, &operation, ask.keys).await?,
+                Subjects::Items => undo_items::forget(sql, &operation).await?,
+                Subjects::Batches => undo_batches::forget(sql, &operation).await?,
+            }
         }
     };
     Ok(Some(step))
@@ -38,15 +47,19 @@ pub(crate) async fn step<S: Operating>(sql: &mut S, ask: &StepAsk) -> Result<Opt
 
 async fn run<S: Operating>(sql: &mut S, operation: &Stored, ask: &StepAsk) -> Result<OperationStep, S::Fault> {
     let (view, now) = (&operation.view, sql.now().await?);
-    let place = stored(operation.place.clone())?;
-    let mut walk = Walk::new(&view.tenant, view.verb, &operation.query()?, view.snapshot, place);
-    let selected = walk.next(sql, ask.jobs.min(step_jobs(view.rate)), STEP_READ_MAX).await?;
+    let place = operation.place.as_deref();
+    let mut walk = Walking::new(&view.tenant, view.verb, &operation.query()?, view.snapshot, place)?;
+    let most = ask.most.min(view.verb.step_max(view.rate));
+    let selected = walk.next(sql, most, view.verb.read_max()).await?;
+    if view.verb.subjects() != Subjects::Jobs {
+        ask.is_of_one();
+    }
     let changed = match &ask.refused {
         Some(why) => Changed::refused(selected.len(), why),
         None => change(sql, operation, &selected).await?,
     };
     go_on(sql, operation, &walk, &changed, now).await?;
-    let state = if walk.over { OperationState::Finished } else { OperationState::Running };
+    let state = if walk.over() { OperationState::Finished } else { OperationState::Running };
     let Changed { done, failed, skipped, samples, dispatched, .. } = changed;
     if let Some(facts) = sql.facts() {
         facts.set("affected", done);
@@ -62,17 +75,17 @@ async fn run<S: Operating>(sql: &mut S, operation: &Stored, ask: &StepAsk) -> Re
 async fn go_on<S: Operating>(
     sql: &mut S,
     operation: &Stored,
-    walk: &Walk<'_>,
+    walk: &Walking<'_>,
     changed: &Changed,
     now: Instant,
 ) -> Result<(), S::Fault> {
     let view = &operation.view;
     let due = next_due(view.rate, operation.due_at, now, changed.done + changed.failed);
     let until = operation.undo_until(now);
-    let due = if walk.over { until.unwrap_or(due) } else { due };
-    let (place, error) = (table::place(&walk.place)?, changed.error.clone());
+    let due = if walk.over() { until.unwrap_or(due) } else { due };
+    let (place, error) = (walk.place()?, changed.error.clone());
     let mut values = values![view.id.0, place, changed.done, changed.failed, changed.skipped, error, due];
-    if !walk.over {
+    if !walk.over() {
         sql.run(GO_ON, values).await?;
         return Ok(());
     }

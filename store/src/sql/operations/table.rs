@@ -9,7 +9,6 @@ use gristmill_core::query::parse;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::walk::Place;
 use crate::check;
 use crate::error::{Result, StoreError};
 use crate::operations::{may_cancel, may_undo, no_operation};
@@ -228,9 +227,4 @@ async fn changed<S: Sql>(sql: &mut S, tenant: &str, id: OperationId) -> Result<O
 /// Removes operations that ended long ago.
 pub(crate) async fn prune<S: Sql>(sql: &mut S, (before, limit): &(Instant, u32)) -> Result<u64, S::Fault> {
     sql.run(PRUNE, values![*before, *limit]).await
-}
-
-/// Where a walk is, to be stored.
-pub(super) fn place(place: &Place) -> Result<String> {
-    check::json(place)
 }

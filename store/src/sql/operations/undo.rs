@@ -63,11 +63,11 @@ const FORGET: &str = "
 DELETE FROM operation_job WHERE operation_id = $1
   AND job_id IN (SELECT CAST(value AS uuid) FROM json_array_elements_text($2::json))";
 
-const GO_ON: &str = "
+pub(super) const GO_ON: &str = "
 UPDATE operation SET undone = undone + $2, undo_failed = undo_failed + $3, error = COALESCE($4, error), due_at = $5
 WHERE id = $1 AND state = 'undoing'";
 
-const END: &str = "
+pub(super) const END: &str = "
 UPDATE operation SET undone = undone + $2, undo_failed = undo_failed + $3, error = COALESCE($4, error), due_at = $5,
        state = 'undone', ended_at = now(), kept = FALSE
 WHERE id = $1 AND state = 'undoing'";
@@ -80,9 +80,9 @@ DELETE FROM job WHERE state = 'cancelled' AND id IN (
       AND c.job_id IN (SELECT CAST(value AS uuid) FROM json_array_elements_text($2::json)) FOR UPDATE)
 RETURNING id, tenant, queue, state, idempotency_key, created_at, batch_id";
 
-const KEEP_ON: &str = "UPDATE operation SET due_at = now() WHERE id = $1 AND kept";
+pub(super) const KEEP_ON: &str = "UPDATE operation SET due_at = now() WHERE id = $1 AND kept";
 
-const ALL_FORGOTTEN: &str = "UPDATE operation SET kept = FALSE WHERE id = $1 AND kept";
+pub(super) const ALL_FORGOTTEN: &str = "UPDATE operation SET kept = FALSE WHERE id = $1 AND kept";
 
 const DISCARDED: &str = "
 SELECT j.id FROM (SELECT c.job_id, c.at FROM operation_job c WHERE c.operation_id = $1
@@ -115,7 +115,7 @@ pub(super) async fn bring_back<S: Operating>(
     ask: &StepAsk,
 ) -> Result<OperationStep, S::Fault> {
     let (view, now) = (&operation.view, sql.now().await?);
-    let limit = ask.jobs.min(step_jobs(view.rate));
+    let limit = ask.most.min(step_jobs(view.rate));
     let jobs = next(sql, view.id, limit).await?;
     let decided = match &ask.refused {
         Some(why) => Decided { refused: jobs.len() as u64, error: Some(why.clone()), ..Decided::default() },

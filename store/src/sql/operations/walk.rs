@@ -7,16 +7,15 @@
 use gristmill_core::Instant;
 use gristmill_core::id::JobId;
 use gristmill_core::job::JobState;
-use gristmill_core::operation::{OperationVerb, PREVIEW_READ_MAX};
-use gristmill_core::query::{Key, Query, Subject, Value};
+use gristmill_core::operation::OperationVerb;
+use gristmill_core::query::{Key, Subject, Value};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::error::{Result, StoreError};
-use crate::operations::PREVIEW_SAMPLES;
+use super::sought::Sought;
+use crate::error::Result;
 use crate::selected::{Taken, takes};
 use crate::sql::{Columns, Sql, values};
-use crate::{OperationPreview, Selection};
 
 /// How many rows one statement reads.
 const PAGE_ROWS: u32 = 500;
@@ -201,11 +200,7 @@ impl Taken for Met {
 /// A walk under way.
 #[derive(Debug)]
 pub(crate) struct Walk<'a> {
-    tenant: &'a str,
-    verb: OperationVerb,
-    /// As of the snapshot.
-    query: Query,
-    snapshot: Instant,
+    sought: Sought<'a>,
     batch: Option<Uuid>,
     pub(crate) place: Place,
     /// Whether nothing is left behind the place.
@@ -216,10 +211,9 @@ pub(crate) struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     /// A walk that goes on from a place.
-    pub(crate) fn new(tenant: &'a str, verb: OperationVerb, query: &Query, snapshot: Instant, place: Place) -> Self {
-        let query = query.at(snapshot);
-        let batch = query.only_id(Key::Batch);
-        Self { tenant, verb, query, snapshot, batch, place, over: false, read: 0 }
+    pub(crate) fn new(sought: Sought<'a>, place: Place) -> Self {
+        let batch = sought.query.only_id(Key::Batch);
+        Self { sought, batch, place, over: false, read: 0 }
     }
 
     /// The next jobs that match: at most so many, of at most so many rows that are read.
@@ -245,7 +239,7 @@ impl<'a> Walk<'a> {
     fn take(&mut self, page: Vec<Met>, full: bool, jobs: u32, selected: &mut Vec<JobId>) {
         for met in page {
             self.place.id = Some(met.id.0);
-            if takes(self.verb, &self.query, self.snapshot, &met) {
+            if takes(self.sought.verb, &self.sought.query, self.sought.snapshot, &met) {
                 selected.push(met.id);
             }
             if selected.len() as u32 == jobs {
@@ -258,9 +252,9 @@ impl<'a> Walk<'a> {
     }
 
     fn statements(&self) -> &'static Statements {
-        match self.verb {
+        match self.sought.verb {
             OperationVerb::Cancel => &WAITING,
-            OperationVerb::Redrive | OperationVerb::Discard => &DEAD,
+            _ => &DEAD,
         }
     }
 
@@ -268,9 +262,13 @@ impl<'a> Walk<'a> {
         let Place { queue, kind, id } = &self.place;
         let rows = match self.batch {
             Some(batch) => {
-                sql.rows(self.statements().page_of_batch, values![self.tenant, batch, kind, *id, limit]).await?
+                let values = values![self.sought.tenant, batch, kind, *id, limit];
+                sql.rows(self.statements().page_of_batch, values).await?
             }
-            None => sql.rows(self.statements().page, values![self.tenant, queue, kind, *id, limit]).await?,
+            None => {
+                let values = values![self.sought.tenant, queue, kind, *id, limit];
+                sql.rows(self.statements().page, values).await?
+            }
         };
         Ok(rows.iter().map(Met::read).collect::<Result<_>>()?)
     }
@@ -280,7 +278,7 @@ impl<'a> Walk<'a> {
         let Place { queue, kind, .. } = &self.place;
         let found = match self.batch {
             Some(batch) => sql.row(self.statements().next_of_batch, values![batch, kind]).await?,
-            None => sql.row(self.statements().next, values![self.tenant, queue, kind]).await?,
+            None => sql.row(self.statements().next, values![self.sought.tenant, queue, kind]).await?,
         };
         let Some(row) = found else {
             self.over = true;
@@ -288,32 +286,9 @@ impl<'a> Walk<'a> {
         };
         let kind = row.text("kind")?;
         let queue = if self.batch.is_some() { String::new() } else { row.text("queue")? };
-        let named = self.batch.is_some() || self.query.allows_name(Key::Queue, &queue);
-        let matches = named && self.query.allows_name(Key::Kind, &kind);
+        let named = self.batch.is_some() || self.sought.query.allows_name(Key::Queue, &queue);
+        let matches = named && self.sought.query.allows_name(Key::Kind, &kind);
         self.place = Place { queue, kind, id: matches.then_some(Uuid::nil()) };
         Ok(())
     }
-}
-
-/// Counts what an operation would select now.
-pub(crate) async fn preview<S: Sql>(sql: &mut S, selection: &Selection) -> Result<OperationPreview, S::Fault> {
-    selection.check()?;
-    let now = sql.now().await?;
-    let snapshot = selection.snapshot.unwrap_or(now).min(now);
-    let Selection { tenant, verb, query, .. } = selection;
-    let mut walk = Walk::new(tenant, *verb, query, snapshot, Place::default());
-    let (mut jobs, mut samples) = (0_u64, Vec::new());
-    while !walk.over && walk.read < PREVIEW_READ_MAX {
-        let found = walk.next(sql, u32::MAX, PREVIEW_READ_MAX).await?;
-        samples.extend(found.iter().take(PREVIEW_SAMPLES - samples.len()).copied());
-        jobs += found.len() as u64;
-    }
-    Ok(OperationPreview { snapshot, jobs, more: !walk.over, samples })
-}
-
-/// Where a walk is, as it is stored.
-pub(crate) fn stored(text: Option<String>) -> Result<Place> {
-    let read = |text: String| serde_json::from_str(&text);
-    let place = text.map(read).transpose();
-    Ok(place.map_err(|error| StoreError::Database(format!("the place of an operation: {error}")))?.unwrap_or_default())
 }

@@ -1,0 +1,60 @@
+//! Logins by another issuer, which vouches for a person: accounts are known by its subjects.
+
+use std::time::Duration;
+
+use gristmill_core::access::Role;
+use gristmill_core::email_address::EmailAddress;
+use gristmill_core::id::{SessionId, UserId};
+
+use super::sessions::{SecretHash, SessionView};
+
+/// A login for which an issuer vouches.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FederatedLogin {
+    /// The SHA-256 of the state with which it began: it comes back once.
+    pub state: SecretHash,
+    /// For how long a login may take, so that nothing of it is kept for longer.
+    pub state_lifetime: Duration,
+    /// The issuer.
+    pub issuer: String,
+    /// Who it is, among the issuer's subjects.
+    pub subject: String,
+    /// The person's address of mail, where the issuer has verified it.
+    pub email: Option<EmailAddress>,
+    /// Whether the account with this address is taken, where the subject is not known yet.
+    pub links: bool,
+    /// The id and the person's name for an account that is made where there is none.
+    pub makes: Option<(UserId, String)>,
+    /// Their place in a tenant from now on. An owner stays one.
+    pub member: Option<(String, Role)>,
+    /// The session that is opened.
+    pub session: FederatedSession,
+}
+
+/// A session to be opened for a person of an issuer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FederatedSession {
+    /// Its id.
+    pub id: SessionId,
+    /// The SHA-256 of its secret.
+    pub hash: SecretHash,
+    /// From where: an IP address, or the network of one.
+    pub address: String,
+    /// With which program: cut at 300 characters.
+    pub agent: Option<String>,
+    /// After how long it ends in any case.
+    pub lifetime: Duration,
+    /// After how long it ends when it is not used.
+    pub idle: Duration,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Federated {
+    /// The session.
+    pub session: SessionView,
+    /// Whether the account is known by this subject from now on.
+    pub linked: bool,
+    /// Whether the account was made.
+    pub made: bool,
+}
