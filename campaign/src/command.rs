@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use futures::StreamExt;
+use gristmill_testkit::cargo;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -276,7 +277,7 @@ pub fn program() -> &'static PathBuf {
         let (feature, name) = ("gristmill-campaign/failpoints", "gristmill-failpoints");
         // With a test beside it, so that every dependency has the features that it has in `cargo test` and is not
         // compiled a second time.
-        let built = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        let built = cargo()
             .args(["build", "--quiet", "--workspace", "--features", feature, "--bin", name, "--test", "tidy"])
             .current_dir(root())
             .status()

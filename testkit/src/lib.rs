@@ -2,12 +2,14 @@
 //!
 //! Everything here is for tests alone, and panics where a test could not go on.
 //!
+//! * [`mod@cargo`]: cargo, called by a test that cargo runs.
 //! * [`random`]: numbers that follow from a seed.
 //! * [`proxy`]: a TCP proxy that delays, holds back, cuts and refuses connections.
 //! * [`smtp`]: a mail server that keeps what it receives and misbehaves as a test says.
 //! * [`http`]: an HTTP service that answers as a test says and keeps what it was asked.
 //! * [`tls`]: certificates for servers, and the authority that signs them.
 
+pub mod cargo;
 mod frames;
 pub mod http;
 pub mod proxy;
@@ -15,6 +17,7 @@ pub mod random;
 pub mod smtp;
 pub mod tls;
 
+pub use cargo::cargo;
 pub use http::FakeHttp;
 pub use proxy::Proxy;
 pub use random::Random;

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use gristmill_testkit::cargo;
 use serde_json::Value;
 
 use crate::place::Place;
@@ -25,10 +26,9 @@ fn binary() -> &'static Path {
         if let Some(given) = std::env::var_os("GRISTMILL_TEST_PROGRAM") {
             return PathBuf::from(given);
         }
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         // With a test beside it, so that every dependency has the features that it has in `cargo test`
         // and nothing is compiled twice.
-        let built = Command::new(cargo)
+        let built = cargo()
             .args(["build", "--quiet", "--workspace", "--bin", "gristmill", "--test", "tidy"])
             .current_dir(root())
             .status()

@@ -7,6 +7,7 @@ mod bare;
 pub(crate) mod batches;
 pub(crate) mod dead_letters;
 mod definitions;
+mod errors;
 mod factor;
 mod history;
 mod invitations;
@@ -52,6 +53,7 @@ pub fn routes() -> Routes {
         schedules::routes(),
         triggers::routes(),
         workers::routes(),
+        errors::routes(),
         poison::routes(),
         operations::routes(),
         audit::routes(),

@@ -15,6 +15,7 @@ use gristmill_service::start::RunContext;
 use serde_json::Value;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::costs::Costs;
 use super::error::{ApiError, ErrorCode, Result};
 use super::rate::Rates;
 use super::settings::ServeSettings;
@@ -91,6 +92,7 @@ struct Shared {
     rates: Rates,
     hub: Hub,
     verifying: Semaphore,
+    costs: Costs,
 }
 
 /// How many chains of the audit are followed at once: each reads all of its entries.
@@ -101,7 +103,7 @@ impl Api {
     pub fn new(parts: ApiParts) -> Self {
         let (rates, hub) = (Rates::new(&parts.settings), Hub::new(Arc::clone(parts.service.store())));
         let verifying = Semaphore::new(VERIFYING_MAX);
-        Self(Arc::new(Shared { parts, rates, hub, verifying }))
+        Self(Arc::new(Shared { parts, rates, hub, verifying, costs: Costs::default() }))
     }
 
     /// The verbs.
@@ -137,6 +139,11 @@ impl Api {
     /// What is watched.
     pub fn hub(&self) -> &Hub {
         &self.0.hub
+    }
+
+    /// What the pages have cost the database.
+    pub fn costs(&self) -> &Costs {
+        &self.0.costs
     }
 
     /// A turn to follow a chain of the audit.

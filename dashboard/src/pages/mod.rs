@@ -17,6 +17,7 @@
 //! * [`link`]: links that may be used once.
 //! * [`login`]: log in, log out.
 //! * [`nav`]: the pages that there are.
+//! * `choice`: in which tenant a person works, and in which time zone.
 //! * `operations`: what is done to everything that a query selects.
 //! * [`parts`]: what pages are made of.
 //! * `people`: members, invitations, tokens, one's own account, tenants.
@@ -27,6 +28,7 @@
 //! * `schedules`: schedules with their calendars and backfills.
 //! * [`shell`]: what is around a page.
 //! * `system`: the doctor's findings, sizes, settings, versions.
+//! * `tenancy`: in which tenant a page was made.
 //! * `triggers`: hooks and watched folders.
 //! * [`view`](mod@view): how a page was asked for, and what it costs.
 //! * `workers`: who works.
@@ -36,6 +38,7 @@ pub mod assets;
 mod audit;
 mod batches;
 pub mod charts;
+mod choice;
 mod failures;
 pub mod flash;
 pub mod form;
@@ -56,11 +59,13 @@ pub mod refusal;
 mod schedules;
 pub mod shell;
 mod system;
+mod tenancy;
 mod triggers;
 pub mod view;
 mod workers;
 
 pub use answer::{Page, Paged, Redirect};
+pub use batches::report as batch_report;
 pub use form::Form;
 pub use view::{Head, View};
 
@@ -74,6 +79,7 @@ pub fn routes() -> Routes {
         jobs::routes(),
         assets::routes(),
         preferences::routes(),
+        choice::routes(),
         login::routes(),
         link::routes(),
         job_list::routes(),

@@ -2,11 +2,13 @@
 
 mod batches;
 mod browser;
+mod chosen;
 mod every;
 mod further;
 mod governing;
 mod history;
 mod jobs;
+mod kept;
 mod lists;
 mod live;
 mod operated;

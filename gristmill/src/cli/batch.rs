@@ -6,7 +6,7 @@ use gristmill_core::id::BatchId;
 use gristmill_service::documents::BatchDocument;
 use gristmill_store::{BatchFilter, Restart};
 
-use super::batch_outputs::{Outputs, results};
+use super::batch_outputs::{Outputs, report_to, results};
 use super::batch_run::Run;
 use super::batch_view::{end, find, show};
 use super::cancel::CancelBatches;
@@ -50,6 +50,17 @@ enum Verb {
     Results {
         /// Its id
         id: String,
+    },
+    /// A document that stands by itself: its numbers, its chunks as a field and over time, why items failed, its result
+    #[command(before_help = "Examples:
+  gristmill batch report 0198f9c1-… --html report.html
+  gristmill batch report 0198f9c1-… --html - | mail -a 'Content-Type: text/html' ada@example.com")]
+    Report {
+        /// Its id
+        id: String,
+        /// The file that is written; `-` is standard output
+        #[arg(long, value_name = "FILE")]
+        html: std::path::PathBuf,
     },
     /// The files that it has written: list them, or fetch them
     #[command(before_help = "Examples:
@@ -145,6 +156,7 @@ impl Batch {
                 Ok(Exit::Success)
             }
             Verb::Results { id } => results(context, &id).await,
+            Verb::Report { id, html } => report_to(context, &id, &html).await,
             Verb::Outputs(outputs) => outputs.run(context).await,
             Verb::Watch { id: text, timeout } => watch(context, id("batch", &text)?, timeout).await,
             Verb::Pause { named, why } => pause(context, &named, &why).await,

@@ -8,6 +8,7 @@ pub mod batch;
 pub mod chunk;
 pub mod dead;
 pub mod enqueue;
+pub mod error;
 pub mod job;
 pub mod limit;
 pub mod operation;

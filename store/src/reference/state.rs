@@ -20,12 +20,13 @@ use gristmill_core::unique::Unique;
 use serde_json::Value;
 use uuid::{Builder, Uuid};
 
+use super::logs::KeptLog;
 use super::operation::{KeptJob, Operation};
 use super::schedules::{Backfill, Tick};
 use crate::error::Result;
 use crate::{
-    AttemptView, EmailRecord, KeptAnswer, LimitOrigin, NewWorker, PauseView, PoisonMessage, PruneNoun, PrunedView,
-    Purpose, QuarantineView, RequestKey, ScheduleView, StoredResult,
+    AcknowledgementView, AttemptView, EmailRecord, KeptAnswer, LimitOrigin, NewWorker, PauseView, PoisonMessage,
+    PruneNoun, PrunedView, Purpose, QuarantineView, RequestKey, ScheduleView, StoredResult,
 };
 
 /// A name that belongs to a tenant: of a queue, or a key.
@@ -72,6 +73,10 @@ pub(super) struct State {
     /// What has passed and is not in the history yet, and the history.
     pub(super) flow: BTreeMap<PassedKey, Throughput>,
     pub(super) history: BTreeMap<HistoryKey, Throughput>,
+    /// Errors that somebody has seen, by tenant and fingerprint.
+    pub(super) acknowledged: BTreeMap<Named, AcknowledgementView>,
+    /// What attempts have said, by job and attempt.
+    pub(super) logs: BTreeMap<(JobId, u32), KeptLog>,
     pub(super) ids: Ids,
 }
 
@@ -129,8 +134,16 @@ impl State {
             turns: Turns::new(),
             flow: BTreeMap::new(),
             history: BTreeMap::new(),
+            acknowledged: BTreeMap::new(),
+            logs: BTreeMap::new(),
             ids: Ids { seed, drawn: 0, rows: 0 },
         }
+    }
+
+    /// A job goes with what its attempts have said.
+    pub(super) fn remove_job(&mut self, job: JobId) {
+        self.jobs.remove(&job);
+        self.logs.retain(|(of, _), _| *of != job);
     }
 
     /// The id behind an idempotency key that has outlived its row.

@@ -49,6 +49,7 @@ macro_rules! conformance {
 
 mod access;
 mod accounts;
+mod acknowledging;
 mod asking;
 mod auditing;
 mod batch_ends;
@@ -66,6 +67,7 @@ mod factors;
 mod fan_in;
 mod history;
 mod limits;
+mod logs;
 mod misrouted;
 mod notifying;
 mod opening;

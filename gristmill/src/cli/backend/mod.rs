@@ -4,6 +4,7 @@
 pub(crate) mod audit;
 pub(crate) mod batches;
 mod dead;
+mod errors;
 mod jobs;
 mod limits;
 pub(crate) mod operations;
