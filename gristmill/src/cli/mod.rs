@@ -307,6 +307,7 @@ impl Command {
             | Self::Quarantine(_)
             | Self::Operation(_)
             | Self::Poison(_)
+            | Self::Error(_)
             | Self::Audit(_) => Place::Either,
         }
     }
