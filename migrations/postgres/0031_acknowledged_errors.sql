@@ -1,4 +1,4 @@
--- Errors that somebody has seen: until they come again, nobody needs to look at them.
+-- Errors that an operator has seen: they need no look until they come again.
 
 CREATE TABLE error_acknowledged (
     tenant      TEXT        NOT NULL,

@@ -1,4 +1,4 @@
--- Errors that somebody has seen: the mirror of PostgreSQL's migration of the same number.
+-- Errors that an operator has seen: the mirror of PostgreSQL's migration of the same number.
 
 CREATE TABLE error_acknowledged (
     tenant      TEXT        NOT NULL,

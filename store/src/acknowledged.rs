@@ -1,4 +1,4 @@
-//! Errors that somebody has acknowledged: by the short names of their fingerprints, until they come again.
+//! Errors that an operator has acknowledged: by the short names of their fingerprints, until they come again.
 
 use std::fmt::Debug;
 
@@ -25,7 +25,7 @@ pub trait Acknowledgements: Debug + Send + Sync + 'static {
     async fn acknowledged(&self, tenant: &str) -> Result<Vec<AcknowledgementView>>;
 }
 
-/// Somebody has seen an error.
+/// An operator has seen an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewAcknowledgement {
     /// Whose error it is.
@@ -38,7 +38,7 @@ pub struct NewAcknowledgement {
     pub reason: Option<String>,
 }
 
-/// An error that somebody has seen.
+/// An error that an operator has seen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct AcknowledgementView {

@@ -16,7 +16,7 @@
 //! | what has ended is deleted | [`Retention`] |
 //! | what has passed is counted by minute and hour | [`History`] |
 //! | what attempts say is kept | [`Logs`] |
-//! | errors are seen by somebody | [`Acknowledgements`] |
+//! | errors are acknowledged | [`Acknowledgements`] |
 //! | what was ordered is written down | [`Audit`] |
 //! | people and programs are let in | [`Accounts`] |
 //! | a request from outside is carried out once | [`Requests`] |

@@ -36,7 +36,7 @@ impl LogWriter {
         }
     }
 
-    /// Writes what these attempts have said, in one statement, before they are settled: whoever sees that a job is over
+    /// Writes what these attempts have said, in one statement, before they are settled: a person who sees that a job is over
     /// sees all of it.
     pub(crate) async fn write_of(&self, ended: impl IntoIterator<Item = &Fence>) {
         self.write(self.recorder.take_of(ended)).await;

@@ -6,10 +6,10 @@ use crate::gate::{Allowed, Answer, Change, Outcome, Params, Path, Routes, perm};
 
 pub(super) fn routes() -> Routes {
     Routes::default()
-        .get("/api/v1/errors/acknowledged", "Errors that somebody has seen, the newest first", list)
+        .get("/api/v1/errors/acknowledged", "Errors that an operator has seen, the newest first", list)
         .post(
             "/api/v1/errors/{fingerprint}/acknowledge",
-            "Note that an error was seen: until it comes again nobody needs to look at it",
+            "Note that an error was seen: it needs no look until it comes again",
             acknowledge,
         )
         .post("/api/v1/errors/{fingerprint}/reopen", "Take that back", reopen)

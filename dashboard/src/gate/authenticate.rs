@@ -73,7 +73,7 @@ pub async fn caller(api: &Api, headers: &HeaderMap, credential: Option<&Credenti
         return Err(unauthenticated("no caller is logged in").hint("send `Authorization: Bearer TOKEN`"));
     };
     let mut found = api.recognize().recognize(credential, tenant.or(chosen)).await;
-    // Whoever has left the tenant that they had chosen is back in their own.
+    // A person who has left the tenant that they had chosen is back in their own.
     if chosen.is_some() && matches!(found, Err(Unrecognized::NotMember | Unrecognized::Suspended)) {
         found = api.recognize().recognize(credential, None).await;
     }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use gristmill_core::access::Permission;
 use gristmill_core::schedule::tzdb;
-use gristmill_service::doctor::of_the_store;
+use gristmill_service::doctor::{Examined, examine};
 use gristmill_service::documents::{FindingDocument, SettingDocument};
-use gristmill_store::{DatabaseSize, MigrationStatus, PrunedView, TableSize};
+use gristmill_store::{DatabaseSize, MigrationStatus, PrunedView, TableSize, WorkerView};
 use maud::{Markup, html};
 use serde_json::Value;
 
@@ -52,13 +52,16 @@ impl Parameters for Wanted {
 
 async fn show(caller: Overseer<perm::SystemRead>, view: View, Params(wanted): Params<Wanted>) -> Paged {
     let store = caller.store();
-    let findings = view.panel(async { Ok(of_the_store(store, caller.tenant(), "gristmill", view.now()).await) }).await;
+    let examined = view.panel(async { Ok(examine(store, caller.tenant(), "gristmill", view.now()).await) }).await;
     let size = view.panel(store.size()).await;
-    let pruned = view.panel(store.pruned()).await;
-    let migrations = view.panel(store.migrations()).await;
-    let workers = view.panel(store.workers()).await;
-    let versions =
-        workers.map(|all| all.into_iter().filter(|one| one.state == "alive").map(|one| one.version).collect());
+    let (findings, pruned, migrations, versions) = match examined {
+        None => (None, None, None, None),
+        Some(Examined { findings, workers, migrations, pruned }) => {
+            let alive = |all: Vec<WorkerView>| all.into_iter().filter(|one| one.state == "alive");
+            let versions = workers.ok().map(|all| alive(all).map(|one| one.version).collect());
+            (Some(findings), pruned.ok(), migrations.ok(), versions)
+        }
+    };
     let acts = if caller.may(Permission::SystemControl) { reconcile_form() } else { Markup::default() };
     let main = html! {
         (head("System", html! { code { (store.describe()) } }, acts))
@@ -197,7 +200,7 @@ fn cost_rows(caller: &Caller) -> Markup {
             " since it began, to make pages: " (format!("{share:.2}")) " % of one connection's time."
         }
         @if pages.is_empty() { p class="muted" { "No page was made yet." } }
-        @else { (table("cost", "What the pages have cost, the dearest first", &columns, pages.iter().map(line))) }
+        @else { (table("page-cost", "What the pages have cost, the dearest first", &columns, pages.iter().map(line))) }
     }
 }
 

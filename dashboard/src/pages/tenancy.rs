@@ -12,7 +12,9 @@ use super::parts::time::zone_name;
 
 /// What a person has chosen, in the header of each page, and the way to another choice.
 pub(super) fn switch(caller: &Principal, address: &str) -> Markup {
-    let href = path("/choice", &[("next", Some(address))]);
+    // The way back from the choice itself leads to where the person was before.
+    let href =
+        if address.starts_with("/choice") { address.to_owned() } else { path("/choice", &[("next", Some(address))]) };
     html! {
         a class="tenant" href=(href) title="Your tenant; choose another one" { (caller.tenant) }
         a class="zone" href={ (href) "#zone" } title="The time zone of what is shown; choose another one" { (zone_name()) }

@@ -46,14 +46,17 @@ async fn an_error_that_was_acknowledged_goes_to_the_end_and_can_be_reopened() {
     assert!(list.contains("> new<") || list.contains("new"), "{list}");
     assert!(list.contains("class=\"spark\""), "each has its trend: {list}");
     let page = look(&env, None, &path).await.text;
-    assert!(page.contains("nobody yet") && page.contains("Acknowledge"), "{page}");
+    assert!(page.contains("no operator yet") && page.contains("Acknowledge"), "{page}");
     let done = send(&env, None, &format!("{path}/acknowledge"), &[("reason", HOSTILE)]).await;
     assert_eq!((done.status, done.header("location")), (303, Some("/errors")), "{done:?}");
     let page = look(&env, None, &path).await.text;
-    assert!(page.contains("Reopen") && page.contains("&lt;script&gt;alert") && !page.contains("nobody yet"), "{page}");
+    assert!(
+        page.contains("Reopen") && page.contains("&lt;script&gt;alert") && !page.contains("no operator yet"),
+        "{page}"
+    );
     assert_eq!(env.get("/api/v1/errors/acknowledged").await.data()[0]["fingerprint"], id.as_str());
     assert_eq!(send(&env, None, &format!("{path}/reopen"), &[]).await.status, 303);
-    assert!(look(&env, None, &path).await.text.contains("nobody yet"));
+    assert!(look(&env, None, &path).await.text.contains("no operator yet"));
     assert_eq!(send(&env, None, "/errors/no-such-name/acknowledge", &[]).await.status, 422);
 }
 

@@ -16,12 +16,12 @@ pub(crate) struct ErrorCommand {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Errors that somebody has seen, the newest first
+    /// Errors that an operator has seen, the newest first
     #[command(before_help = "Examples:
   gristmill error acknowledged
   gristmill error acknowledged --json | jq '.[].fingerprint'")]
     Acknowledged,
-    /// Note that an error was seen: until it comes again nobody needs to look at it
+    /// Note that an error was seen: it needs no look until it comes again
     #[command(before_help = "Examples:
   gristmill error acknowledge a1b2c3d4e5f6 --reason 'the provider knows'
 

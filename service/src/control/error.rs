@@ -8,7 +8,7 @@ use crate::Service;
 use crate::order::Order;
 
 impl Service {
-    /// Notes that an error was seen: until it comes again nobody needs to look at it.
+    /// Notes that an error was seen: it needs no look until it comes again.
     ///
     /// # Errors
     ///

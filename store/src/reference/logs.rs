@@ -2,21 +2,13 @@
 
 use async_trait::async_trait;
 use gristmill_core::Instant;
-use gristmill_core::id::{JobId, WorkerId};
+use gristmill_core::id::JobId;
 
 use super::ReferenceStore;
-use super::state::most;
+use super::state::{KeptLog, most};
 use super::transition::Transition;
 use crate::error::Result;
 use crate::{LOGS_MAX, LogView, Logs, NewLog};
-
-/// A log, and who wrote it.
-#[derive(Debug, Clone)]
-pub(super) struct KeptLog {
-    worker: WorkerId,
-    revision: u64,
-    view: LogView,
-}
 
 #[async_trait]
 impl Logs for ReferenceStore {

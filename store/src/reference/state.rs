@@ -20,13 +20,12 @@ use gristmill_core::unique::Unique;
 use serde_json::Value;
 use uuid::{Builder, Uuid};
 
-use super::logs::KeptLog;
 use super::operation::{KeptJob, Operation};
 use super::schedules::{Backfill, Tick};
 use crate::error::Result;
 use crate::{
-    AcknowledgementView, AttemptView, EmailRecord, KeptAnswer, LimitOrigin, NewWorker, PauseView, PoisonMessage,
-    PruneNoun, PrunedView, Purpose, QuarantineView, RequestKey, ScheduleView, StoredResult,
+    AcknowledgementView, AttemptView, EmailRecord, KeptAnswer, LimitOrigin, LogView, NewWorker, PauseView,
+    PoisonMessage, PruneNoun, PrunedView, Purpose, QuarantineView, RequestKey, ScheduleView, StoredResult,
 };
 
 /// A name that belongs to a tenant: of a queue, or a key.
@@ -73,7 +72,7 @@ pub(super) struct State {
     /// What has passed and is not in the history yet, and the history.
     pub(super) flow: BTreeMap<PassedKey, Throughput>,
     pub(super) history: BTreeMap<HistoryKey, Throughput>,
-    /// Errors that somebody has seen, by tenant and fingerprint.
+    /// Errors that an operator has seen, by tenant and fingerprint.
     pub(super) acknowledged: BTreeMap<Named, AcknowledgementView>,
     /// What attempts have said, by job and attempt.
     pub(super) logs: BTreeMap<(JobId, u32), KeptLog>,
@@ -94,6 +93,14 @@ pub(super) struct KeptRequest {
     pub(super) lease_until: Instant,
     pub(super) keep_until: Instant,
     pub(super) answer: Option<KeptAnswer>,
+}
+
+/// What an attempt has said, and who wrote it.
+#[derive(Debug, Clone)]
+pub(super) struct KeptLog {
+    pub(super) worker: WorkerId,
+    pub(super) revision: u64,
+    pub(super) view: LogView,
 }
 
 /// A limit, and where it was created.

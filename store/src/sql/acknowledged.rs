@@ -1,4 +1,4 @@
-//! Errors that somebody has acknowledged.
+//! Errors that an operator has acknowledged.
 
 use super::{Columns, Sql, values};
 use crate::check;

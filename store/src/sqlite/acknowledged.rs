@@ -1,4 +1,4 @@
-//! Errors that somebody has acknowledged: the steps of [`crate::sql`] in this database's transactions.
+//! Errors that an operator has acknowledged: the steps of [`crate::sql`] in this database's transactions.
 
 use async_trait::async_trait;
 

@@ -1,4 +1,4 @@
-//! Errors that somebody has seen: noted, noted anew, taken back, and each tenant's own.
+//! Errors that an operator has seen: noted, noted anew, taken back, and each tenant's own.
 
 use gristmill_store::testing::TestStore;
 use gristmill_store::{AcknowledgementView, NewAcknowledgement, StoreError};

@@ -31,7 +31,7 @@ use crate::pages::parts::time::shown;
 /// Its type: a file to be kept, and no page of ours.
 const MEDIA: &str = "text/html";
 
-/// Nothing is fetched and nothing runs, whoever shows it.
+/// Nothing is fetched and nothing runs, wherever it is shown.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; sandbox";
 
 /// A report, as a file.

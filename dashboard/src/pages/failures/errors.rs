@@ -99,7 +99,7 @@ async fn list(caller: Allowed<perm::JobsRead>, view: View, Params(wanted): Param
     let read = groups::read(&caller, &view, &wanted.filter(caller.tenant())).await?;
     let seen = view.panel(caller.store().acknowledged(caller.tenant())).await.unwrap_or_default();
     let mut groups = groups::grouped(&read.jobs, view.now());
-    // What nobody has to look at comes last.
+    // What needs no look comes last.
     groups.sort_by_key(|group| matches!(group.standing(&seen), Standing::Acknowledged(_)));
     let about = html! { (counted(groups.len() as u64, "error", "errors")) " of " (jobs(&read)) };
     let main = html! {
@@ -187,7 +187,7 @@ fn one(group: &Group, seen: &[AcknowledgementView], wanted: &Wanted) -> Row {
     row(id, cells)
 }
 
-/// Whether somebody has to look at it.
+/// Whether it has to be looked at.
 fn standing(standing: Standing<'_>) -> Markup {
     match standing {
         Standing::New => state::state(Icon::Warning, "new", Tone::Bad),
@@ -208,7 +208,7 @@ fn seen_by(standing: Standing<'_>) -> Markup {
         html! { (seen.by) ", " (time::instant(seen.at)) @if let Some(reason) = &seen.reason { ": " (reason) } }
     };
     match standing {
-        Standing::New => html! { "nobody yet" },
+        Standing::New => html! { "no operator yet" },
         Standing::Acknowledged(seen) => said(seen),
         Standing::Back(seen) => html! { (said(seen)) "; it has come again since" },
     }
@@ -225,7 +225,7 @@ fn switch(caller: &Caller, group: &Group, standing: Standing<'_>) -> Markup {
     match standing {
         Standing::New | Standing::Back(_) => acknowledge.form(),
         Standing::Acknowledged(_) => {
-            Action::light("reopen", to("reopen"), "Reopen", "Somebody has to look at it again").form()
+            Action::light("reopen", to("reopen"), "Reopen", "It has to be looked at again").form()
         }
     }
 }

@@ -47,14 +47,14 @@ pub(super) struct Group {
     pub(super) queues: Vec<String>,
 }
 
-/// Whether somebody has to look at an error.
+/// Whether an error has to be looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing<'a> {
-    /// Nobody has said that they have seen it.
+    /// No operator has said that they have seen it.
     New,
-    /// Somebody has, and it has not come again.
+    /// An operator has, and it has not come again.
     Acknowledged(&'a AcknowledgementView),
-    /// Somebody had, and it has come again.
+    /// An operator had, and it has come again.
     Back(&'a AcknowledgementView),
 }
 

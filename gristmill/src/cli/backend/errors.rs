@@ -9,7 +9,7 @@ use super::Backend;
 use crate::exit_code::Result;
 
 impl Backend<'_> {
-    /// What somebody has seen, the newest first.
+    /// What an operator has seen, the newest first.
     pub(crate) async fn acknowledged(&self) -> Result<Vec<AcknowledgementDocument>> {
         match self {
             Self::Store(local) => Ok(local.store().acknowledged(local.tenant()).await?),
