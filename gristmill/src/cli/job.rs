@@ -13,7 +13,7 @@ use super::named::Named;
 use super::query::JobAsked;
 use super::waits::describe;
 use crate::cli::context::CommandContext;
-use crate::cli::output::brief;
+use crate::cli::output::{Format, brief};
 use crate::config::suggest;
 use crate::exit_code::{CommandError, Exit, Result};
 
@@ -113,6 +113,10 @@ impl Job {
         match self.verb {
             Verb::List(list) => list.run(context).await,
             Verb::Show { id: text, logs } => {
+                if logs && context.output.format == Format::Json {
+                    let both = CommandError::usage("--logs: one command prints one document");
+                    return Err(both.hint(format!("gristmill job logs {text} --json")));
+                }
                 let exit = show(context, &text).await?;
                 if logs { Logs::of(text).run(context).await } else { Ok(exit) }
             }
