@@ -13,15 +13,17 @@ DENY_VERSION ?= 0.20
 help: ## Lists what can be made.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 
-# Servers that were started by hand, with `make servers`, are used and left running. What needs a browser says that it does
-# not run: `make browser` runs it.
+# Servers that were started by hand, with `make servers`, are used and left running. What did not run, for want of a
+# browser, is said at the end.
 .PHONY: test
-test: ## Runs every test but those in a browser, on a PostgreSQL and a RabbitMQ that it provides for itself.
-	@scripts/servers status >/dev/null 2>&1 || trap 'scripts/servers stop' EXIT; \
-	scripts/servers start; \
-	eval "$$(scripts/servers env)"; \
-	export GRISTMILL_TEST_WEBDRIVER=none GRISTMILL_TEST_AXE=none; \
-	$(CARGO) test --workspace --no-fail-fast
+test: ## Runs every test, on a PostgreSQL, a RabbitMQ and a browser that it provides for itself.
+	@stop=true; trap 'eval "$$stop"' EXIT; \
+	scripts/servers status >/dev/null 2>&1 || stop="scripts/servers stop"; \
+	scripts/browser status >/dev/null 2>&1 || stop="$$stop; scripts/browser stop"; \
+	scripts/servers start; scripts/browser start; \
+	eval "$$(scripts/servers env; scripts/browser env)"; \
+	outcome=0; $(CARGO) test --workspace --no-fail-fast || outcome=$$?; \
+	scripts/browser not-run; exit $$outcome
 
 .PHONY: browser
 browser: ## Runs the tests of the pages in a real browser alone, and axe-core over each page (FILTER=).

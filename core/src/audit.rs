@@ -49,6 +49,10 @@ crate::words! {
         DeadRedrive = "dead.redrive",
         /// Dead letters were deleted for good.
         DeadDiscard = "dead.discard",
+        /// An error was acknowledged.
+        ErrorAcknowledge = "error.acknowledge",
+        /// An error that was acknowledged was reopened.
+        ErrorReopen = "error.reopen",
         /// An operation over many jobs was started.
         OperationStart = "operation.start",
         /// An operation was called off.

@@ -30,6 +30,7 @@
 //! * [`schedule`]: when work starts by itself.
 //! * [`limit`]: how many jobs may run at once or begin in a period, and whose turn it is.
 //! * [`access`]: the roles of people and programs, and what each may do.
+//! * [`attempt_log`]: what an attempt says while it runs.
 //! * [`audit`]: what is written down of each order, and the chain that shows when it was bent.
 //! * [`mod@words`]: enums whose values are words.
 //! * `schema` (feature): schemas of what is shown and read.
@@ -38,6 +39,7 @@
 
 pub mod access;
 pub mod aggregate;
+pub mod attempt_log;
 pub mod audit;
 pub mod backoff;
 pub mod batch;

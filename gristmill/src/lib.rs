@@ -29,5 +29,6 @@ pub use client::Client;
 pub use gristmill_core as model;
 pub use gristmill_jobs::process::{ItemContext, ItemFailure, ItemOut};
 pub use gristmill_jobs::{Finish, JobContext};
+pub use gristmill_telemetry::attempt_log::layer as attempt_log_layer;
 pub use gristmill_worker::{AttemptRequest, AttemptService};
 pub use kind::{Context, Failure, Kind};

@@ -1,5 +1,6 @@
 //! The work: what each kind of job does, and what a batch is made of.
 //!
+//! * [`attempt_log`]: what attempts say while they run; [`redact`]: texts without their secrets.
 //! * [`handler`]: what the worker sees of a kind of job; [`Registry`] holds all of them.
 //! * [`kind`]: one file for each kind of job, and its payload.
 //! * [`registry`](mod@registry): the built-in kinds.
@@ -15,6 +16,7 @@
 //! * [`states`]: what a program shares with its handlers.
 //! * [`sink`]: where the items that passed every stage are written.
 
+pub mod attempt_log;
 pub mod exec_policy;
 pub mod folder;
 pub mod handler;
@@ -26,6 +28,7 @@ pub mod pipeline;
 pub mod pool;
 pub mod process;
 mod program;
+pub mod redact;
 pub mod registry;
 mod row;
 pub mod secret;

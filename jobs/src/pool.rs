@@ -153,6 +153,8 @@ impl ItemPool {
 /// The items of one call on their way through the threads.
 struct Work<R, F> {
     work: F,
+    /// That of the attempt: what is logged on a thread is the attempt's.
+    span: tracing::Span,
     stop: CancellationToken,
     results: Mutex<Vec<Option<Result<R, Panicked>>>>,
     groups_left: AtomicUsize,
@@ -171,6 +173,7 @@ where
     let size = (items.len() / (threads * GROUPS_A_THREAD)).clamp(1, GROUP_ITEMS_MAX);
     let work = Arc::new(Work {
         work,
+        span: tracing::Span::current(),
         stop,
         results: Mutex::new(items.iter().map(|_| None).collect()),
         groups_left: AtomicUsize::new(items.len().div_ceil(size)),
@@ -195,6 +198,7 @@ impl<R, F> Work<R, F> {
     where
         F: Fn(T) -> R,
     {
+        let _within = self.span.enter();
         let mut made = Vec::with_capacity(group.len());
         for item in group {
             if self.stop.is_cancelled() {

@@ -1,16 +1,20 @@
 //! A program that we run: in its own process group, so that it can be ended with everything that it has started, and
 //! never outliving the value that represents it.
 
+use std::ffi::OsStr;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use gristmill_core::attempt_log::LogSource;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 
+use crate::attempt_log::{Lines, Voice};
 use crate::exec_policy::Launch;
+use crate::redact::looks_secret;
 
 /// How much of a program's standard error is kept for messages.
 const TAIL_BYTES: usize = 2_000;
@@ -26,6 +30,10 @@ pub(crate) struct Program {
     child: Child,
     group: Option<Pid>,
     tail: Arc<Mutex<Vec<u8>>>,
+    /// The attempt that it works for.
+    speaks_for: Arc<Mutex<Option<Voice>>>,
+    /// What is secret in its variables.
+    secrets: Vec<String>,
     listener: Option<JoinHandle<()>>,
 }
 
@@ -55,9 +63,29 @@ impl Program {
         else {
             return Err(format!("the program `{name}` has been started without pipes"));
         };
-        let tail = Arc::default();
-        let listener = Some(tokio::spawn(listen(name.clone(), stderr, Arc::clone(&tail))));
-        Ok((Self { name: name.clone(), child, group, tail, listener }, Pipes { stdin, stdout }))
+        let (tail, speaks_for) = (Arc::default(), Arc::default());
+        let listener = tokio::spawn(listen(name.clone(), stderr, Arc::clone(&tail), Arc::clone(&speaks_for)));
+        let is_secret = |name: &OsStr| name.to_str().is_some_and(looks_secret);
+        let secrets = env.iter().filter(|(name, _)| is_secret(name)).filter_map(|(_, value)| value.to_str());
+        let secrets = secrets.map(str::to_owned).collect();
+        let program = Self { name: name.clone(), child, group, tail, speaks_for, secrets, listener: Some(listener) };
+        program.speak();
+        Ok((program, Pipes { stdin, stdout }))
+    }
+
+    /// What it says from now on is said by the attempt that runs here; it is returned.
+    pub(crate) fn speak(&self) -> Option<Voice> {
+        let voice = Voice::current();
+        if let Some(voice) = &voice {
+            voice.hide(self.secrets.iter().cloned());
+        }
+        voice.clone_into(&mut self.speaks_for.lock().unwrap_or_else(PoisonError::into_inner));
+        voice
+    }
+
+    /// It works for no attempt for now.
+    pub(crate) fn rest(&self) {
+        *self.speaks_for.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Its process's id, while it has not been waited for.
@@ -84,8 +112,8 @@ impl Program {
         }
     }
 
-    /// Kills it and returns its last words on standard error: empty, or ready to be appended to a text.
-    pub(crate) async fn last_words(&mut self) -> String {
+    /// Kills it and waits until what it has written on standard error is heard.
+    pub(crate) async fn hear_out(&mut self) {
         self.kill();
         // A grandchild in its own group may keep the pipe open: its words are not waited for.
         if let Some(listener) = &mut self.listener
@@ -93,6 +121,11 @@ impl Program {
         {
             self.listener = None;
         }
+    }
+
+    /// Kills it and returns its last words on standard error: empty, or ready to be appended to a text.
+    pub(crate) async fn last_words(&mut self) -> String {
+        self.hear_out().await;
         let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
         let words = String::from_utf8_lossy(&tail).split_whitespace().collect::<Vec<_>>().join(" ");
         if words.is_empty() { String::new() } else { format!("; its standard error ends with: {words}") }
@@ -110,11 +143,16 @@ impl Drop for Program {
 }
 
 /// Logs each line of standard error and keeps the end of it.
-async fn listen(name: String, stderr: ChildStderr, tail: Arc<Mutex<Vec<u8>>>) {
-    let mut reader = BufReader::new(stderr);
+async fn listen(name: String, stderr: ChildStderr, tail: Arc<Mutex<Vec<u8>>>, speaks_for: Arc<Mutex<Option<Voice>>>) {
+    let (mut reader, mut lines) = (BufReader::new(stderr), Lines::default());
     loop {
-        let Ok(piece) = reader.fill_buf().await else { return };
+        let piece = reader.fill_buf().await.unwrap_or_default();
+        let voice = speaks_for.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(voice) = &voice {
+            lines.add(piece, voice, LogSource::Stderr);
+        }
         if piece.is_empty() {
+            voice.iter().for_each(|voice| lines.end(voice, LogSource::Stderr));
             return;
         }
         tracing::debug!(program = name, "{}", String::from_utf8_lossy(piece).trim_end());

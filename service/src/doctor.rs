@@ -5,7 +5,8 @@ use std::time::Duration;
 use gristmill_core::Instant;
 use gristmill_core::job::JobState;
 use gristmill_store::{
-    JobFilter, JobView, Page, PrunedView, QueueView, StoreError, StoreHandle, UnhandledView, WorkerView,
+    JobFilter, JobView, MigrationStatus, Page, PrunedView, QueueView, StoreError, StoreHandle, UnhandledView,
+    WorkerView,
 };
 
 use crate::documents::FindingDocument as Finding;
@@ -19,19 +20,38 @@ const OUTBOX_WAIT_MAX: Duration = Duration::from_secs(300);
 /// Everything that is found in the store, for a tenant. `program` is what a person types to call this program, `here` what
 /// its own clock shows.
 pub async fn of_the_store(store: &StoreHandle, tenant: &str, program: &str, here: Instant) -> Vec<Finding> {
-    // Read once: where processes come and go there are hundreds of them.
-    let workers = store.workers().await;
-    let kinds = kinds(store, tenant, &workers).await;
-    let mut findings = vec![migrations(store, program).await, clock(store, here).await, kinds];
-    findings.extend(work(store, tenant, program, &workers).await);
-    findings.extend(outbox(store, here).await);
-    findings.push(retention(store).await);
-    findings.extend(tenants(store, program).await);
-    findings
+    examine(store, tenant, program, here).await.findings
 }
 
-async fn migrations(store: &StoreHandle, program: &str) -> Finding {
-    match store.migrations().await {
+/// What is found, and what was read for it.
+#[derive(Debug)]
+pub struct Examined {
+    /// Everything that is found.
+    pub findings: Vec<Finding>,
+    /// The processes, or why they could not be read.
+    pub workers: Workers,
+    /// The migrations.
+    pub migrations: Result<MigrationStatus, StoreError>,
+    /// What was deleted after its time.
+    pub pruned: Result<Vec<PrunedView>, StoreError>,
+}
+
+/// The same with what was read for it: a page shows both.
+pub async fn examine(store: &StoreHandle, tenant: &str, program: &str, here: Instant) -> Examined {
+    // Read once: where processes come and go there are hundreds of them.
+    let workers = store.workers().await;
+    let (applied, pruned) = (store.migrations().await, store.pruned().await);
+    let kinds = kinds(store, tenant, &workers).await;
+    let mut findings = vec![migrations(store, &applied, program), clock(store, here).await, kinds];
+    findings.extend(work(store, tenant, program, &workers).await);
+    findings.extend(outbox(store, here).await);
+    findings.push(retention(&pruned));
+    findings.extend(tenants(store, program).await);
+    Examined { findings, workers, migrations: applied, pruned }
+}
+
+fn migrations(store: &StoreHandle, applied: &Result<MigrationStatus, StoreError>, program: &str) -> Finding {
+    match applied {
         Ok(status) if status.applied > status.known => Finding::problem(
             "migrations",
             format!("the database has migration {}, this program knows {}", status.applied, status.known),
@@ -48,7 +68,7 @@ async fn migrations(store: &StoreHandle, program: &str) -> Finding {
 }
 
 /// The processes, or why they could not be read.
-type Workers = Result<Vec<WorkerView>, StoreError>;
+pub type Workers = Result<Vec<WorkerView>, StoreError>;
 
 /// Whether the server keeps tenants apart; nothing is said where it is not asked to.
 async fn tenants(store: &StoreHandle, program: &str) -> Option<Finding> {
@@ -122,8 +142,8 @@ async fn outbox(store: &StoreHandle, here: Instant) -> Option<Finding> {
 }
 
 /// What was deleted so far: a database that only grows fills its disk one day.
-async fn retention(store: &StoreHandle) -> Finding {
-    match store.pruned().await {
+fn retention(pruned: &Result<Vec<PrunedView>, StoreError>) -> Finding {
+    match pruned {
         Ok(pruned) if pruned.is_empty() => Finding::ok("retention", "nothing has been deleted after its time yet"),
         Ok(pruned) => {
             let noun = |view: &PrunedView| format!("{} {}", view.deleted, view.noun);

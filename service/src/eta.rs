@@ -29,10 +29,21 @@ pub async fn eta(store: &StoreHandle, batch: &BatchView, now: Instant) -> Result
     let ended = batch.chunks.saturating_sub(batch.remaining);
     let first = i64::try_from(ended.saturating_sub(BEHIND)).unwrap_or_default();
     let chunks = store.chunk_briefs(batch.id, first, CHUNK_BRIEFS_MAX).await?;
-    let observed = observed(&chunks, batch.remaining, now);
+    Ok(eta_by(batch, &chunks, now))
+}
+
+/// The same by chunks that were read already: those around the place at which the work is.
+pub fn eta_by(batch: &BatchView, chunks: &[ChunkBrief], now: Instant) -> Option<EtaDocument> {
+    if batch.state != BatchState::Sealed {
+        return None;
+    }
+    if batch.paused {
+        return Some(EtaDocument::new(Estimate::Idle, now));
+    }
+    let observed = observed(chunks, batch.remaining, now);
     // The range stays where it is until something has happened.
-    let seed = batch.id.0.as_u64_pair().1 ^ ended;
-    Ok(Some(EtaDocument::new(estimate(&observed, seed), now)))
+    let seed = batch.id.0.as_u64_pair().1 ^ batch.chunks.saturating_sub(batch.remaining);
+    Some(EtaDocument::new(estimate(&observed, seed), now))
 }
 
 /// What chunks say about the times that they take.

@@ -30,8 +30,13 @@ pub async fn eta_record(store: &StoreHandle, batch: &BatchView) -> Result<Option
         return Ok(None);
     }
     let chunks = store.chunk_briefs(batch.id, 0, CHUNK_BRIEFS_MAX).await?;
+    Ok(Some(eta_record_by(batch, &chunks)))
+}
+
+/// The same by all chunks of the batch, which were read already.
+pub fn eta_record_by(batch: &BatchView, chunks: &[ChunkBrief]) -> EtaRecordDocument {
     let over = batch.remaining == 0 && batch.state.is_final();
-    Ok(Some(record(&chunks, batch.id.0.as_u64_pair().1, over)))
+    record(chunks, batch.id.0.as_u64_pair().1, over)
 }
 
 /// The same of the last batches of a definition that have ended, together: how many ranges were given, and how many of

@@ -15,6 +15,8 @@
 //! | a verb goes over everything that a query selects | [`Operations`] |
 //! | what has ended is deleted | [`Retention`] |
 //! | what has passed is counted by minute and hour | [`History`] |
+//! | what attempts say is kept | [`Logs`] |
+//! | errors are acknowledged | [`Acknowledgements`] |
 //! | what was ordered is written down | [`Audit`] |
 //! | people and programs are let in | [`Accounts`] |
 //! | a request from outside is carried out once | [`Requests`] |
@@ -29,6 +31,7 @@
 //! name, then queue counters by key, and last the head of the tenant's audit, for the one statement before the commit.
 
 pub mod accounts;
+pub mod acknowledged;
 pub mod address;
 pub mod audit;
 pub mod backfills;
@@ -51,6 +54,7 @@ mod guard;
 pub mod history;
 pub mod jobs;
 pub mod limits;
+pub mod logs;
 mod migrations;
 mod notify;
 pub mod open;
@@ -86,6 +90,7 @@ pub mod workers;
 use std::sync::Arc;
 
 pub use accounts::Accounts;
+pub use acknowledged::{ACKNOWLEDGED_MAX, AcknowledgementView, Acknowledgements, NewAcknowledgement};
 pub use address::{is_here, is_postgres, postgres_options, sqlite_file, sqlite_url};
 pub use audit::{AUDIT_ROWS_MAX, Attribution, Audit, AuditFilter, AuditHead};
 pub use backfills::*;
@@ -107,6 +112,7 @@ pub use limits::{
     Blocker, JobBlockers, LimitOrigin, LimitSpec, LimitUse, LimitView, Limited, LimitedClaim, Limits, QueueSpec,
     SaveLimit,
 };
+pub use logs::{LOGS_MAX, LogView, Logs, NewLog};
 pub use open::{OpenOptions, connect, open};
 pub use operations::*;
 pub use outbox::*;
@@ -120,7 +126,7 @@ pub use settings::Settings;
 pub use ticks::*;
 pub use triggers::*;
 pub use views::*;
-pub use why::{Wait, why, why_batch};
+pub use why::{Wait, why, why_batch, why_batch_by};
 pub use workers::*;
 
 /// A store shared by many tasks.
@@ -153,6 +159,8 @@ pub trait Store:
     + Accounts
     + Requests
     + History
+    + Logs
+    + Acknowledgements
 {
 }
 
@@ -181,5 +189,7 @@ impl<T> Store for T where
         + Accounts
         + Requests
         + History
+        + Logs
+        + Acknowledgements
 {
 }

@@ -62,6 +62,9 @@ pub trait Views: Debug + Send + Sync + 'static {
     /// counted: it is what remains of a range.
     async fn chunk_ranges(&self, batch: BatchId, width: u32) -> Result<ChunkRanges>;
 
+    /// Returns the first chunks of a batch in each of these states, at most `each` of one, without payloads.
+    async fn first_chunks(&self, batch: BatchId, states: &[JobState], each: u32) -> Result<Vec<JobView>>;
+
     /// Returns one job with its attempts. `None` when there is none.
     async fn job(&self, tenant: &str, job: JobId) -> Result<Option<JobView>>;
 

@@ -90,6 +90,11 @@ impl From<Blocker> for Wait {
 ///
 /// Those of the store.
 pub async fn why(store: &StoreHandle, job: &JobView) -> Result<Vec<Wait>> {
+    why_in(store, job, None).await
+}
+
+/// The same of a job whose batch was read already.
+async fn why_in(store: &StoreHandle, job: &JobView, known: Option<&BatchView>) -> Result<Vec<Wait>> {
     let mut waits = Vec::new();
     match job.state {
         JobState::Scheduled | JobState::Retry => waits.extend(job.run_at.map(|at| Wait::Time { at })),
@@ -100,9 +105,12 @@ pub async fn why(store: &StoreHandle, job: &JobView) -> Result<Vec<Wait>> {
     if let Some(queue) = queues.into_iter().find(|queue| queue.name == job.queue && queue.paused) {
         waits.push(Wait::QueuePaused { queue: queue.name, pause: queue.pause });
     }
-    if let Some(batch) = job.batch
-        && let Some(batch) = store.batch(&job.tenant, batch).await?.filter(|batch| batch.paused)
-    {
+    let batch = match (job.batch, known) {
+        (Some(_), Some(known)) => Some(known.clone()),
+        (Some(batch), None) => store.batch(&job.tenant, batch).await?,
+        (None, _) => None,
+    };
+    if let Some(batch) = batch.filter(|batch| batch.paused) {
         waits.push(Wait::BatchPaused { batch: batch.id, pause: batch.pause });
     }
     let workers = store.workers().await?;
@@ -126,7 +134,10 @@ pub async fn why(store: &StoreHandle, job: &JobView) -> Result<Vec<Wait>> {
     Ok(waits)
 }
 
-/// Returns what a batch waits for: nothing while one of its jobs is run by a live worker, and when it has ended. Looks
+/// The states of chunks by which it is seen what a batch waits for.
+const SEEN_BY: [JobState; 4] = [JobState::Running, JobState::Queued, JobState::Retry, JobState::Scheduled];
+
+/// Returns what a batch waits for: nothing while one of its chunks is run by a live worker, and when it has ended. Looks
 /// at one of its chunks that wait, or else at its aggregate.
 ///
 /// # Errors
@@ -136,29 +147,41 @@ pub async fn why_batch(store: &StoreHandle, batch: &BatchView) -> Result<Vec<Wai
     if batch.state.is_final() {
         return Ok(Vec::new());
     }
-    let one_of = async |kind: Option<&str>, states: &[JobState]| {
-        let filter = JobFilter {
-            tenant: batch.tenant.clone(),
-            states: states.to_vec(),
-            kind: kind.map(str::to_owned),
-            batch: Some(batch.id),
-            ..JobFilter::default()
-        };
-        let found = store.jobs(&filter, &Page { after: None, limit: 1 }).await?;
-        Ok::<_, crate::StoreError>(found.into_iter().next())
-    };
-    if one_of(None, &[JobState::Running]).await?.is_some() {
-        let working = store.workers().await?.iter().any(WorkerView::works);
-        return Ok(if working { Vec::new() } else { vec![Wait::NoWorker] });
+    let chunks = store.first_chunks(batch.id, &SEEN_BY, 1).await?;
+    why_batch_by(store, batch, &chunks).await
+}
+
+/// The same by chunks that were read already: of each state, one at least if there is any.
+///
+/// # Errors
+///
+/// Those of the store.
+pub async fn why_batch_by(store: &StoreHandle, batch: &BatchView, chunks: &[JobView]) -> Result<Vec<Wait>> {
+    if batch.state.is_final() {
+        return Ok(Vec::new());
     }
-    for kind in ["chunk", "aggregate"] {
-        for states in [&[JobState::Queued][..], &[JobState::Retry, JobState::Scheduled]] {
-            if let Some(job) = one_of(Some(kind), states).await? {
-                return why(store, &job).await;
-            }
+    let found = SEEN_BY.iter().find_map(|state| chunks.iter().find(|chunk| chunk.state == *state));
+    let aggregate = if found.is_none() { aggregate(store, batch).await? } else { None };
+    match found.or(aggregate.as_ref()) {
+        None => Ok(Vec::new()),
+        Some(job) if job.state == JobState::Running => {
+            let working = store.workers().await?.iter().any(WorkerView::works);
+            Ok(if working { Vec::new() } else { vec![Wait::NoWorker] })
         }
+        Some(job) => why_in(store, job, Some(batch)).await,
     }
-    Ok(Vec::new())
+}
+
+/// The aggregate of a batch, while it runs or waits.
+async fn aggregate(store: &StoreHandle, batch: &BatchView) -> Result<Option<JobView>> {
+    let filter = JobFilter {
+        tenant: batch.tenant.clone(),
+        states: SEEN_BY.to_vec(),
+        kind: Some("aggregate".to_owned()),
+        batch: Some(batch.id),
+        ..JobFilter::default()
+    };
+    Ok(store.jobs(&filter, &Page { after: None, limit: 1 }).await?.into_iter().next())
 }
 
 /// Whether any live worker can run it.

@@ -4,7 +4,11 @@ use std::io::Write;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
+
+use crate::attempt_log;
 
 /// The format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,15 +22,16 @@ pub enum Format {
 /// Starts the log. `level` is what `tracing_subscriber` reads: a level such as `info`, and others for single modules,
 /// such as `info,gristmill_store=debug`. A log that the process already has stays, which is right in tests.
 pub fn start(level: &str, format: Format) {
-    let log = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter(level))).with_writer(std::io::stderr);
-    let _ = match format {
-        Format::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
-        Format::Json => {
-            let began = log.json().flatten_event(true).try_init();
-            std::panic::set_hook(Box::new(|panic| panicked(&panic.to_string())));
-            began
-        }
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let log = match format {
+        Format::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).boxed(),
+        Format::Json => log.json().flatten_event(true).boxed(),
     };
+    let log = log.with_filter(EnvFilter::new(filter(level)));
+    let _ = tracing_subscriber::registry().with(log).with(attempt_log::layer()).try_init();
+    if format == Format::Json {
+        std::panic::set_hook(Box::new(|panic| panicked(&panic.to_string())));
+    }
 }
 
 /// A panic is one line of the log as well, whatever its level.

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::attempt::{Settled, Terms};
 use crate::ended::Endings;
 use crate::gatherer::Gatherer;
+use crate::logs::LogWriter;
 use crate::refused_rows::RefusedRows;
 use crate::{Report, metrics};
 
@@ -43,6 +44,7 @@ struct Inner {
     store: Arc<dyn Completions>,
     dispatcher: Dispatcher,
     budgets: FailureBudgets,
+    logs: LogWriter,
     /// Fires when no more attempts will end: what is there is written, and then the completer ends.
     closing: CancellationToken,
     publishing: TaskTracker,
@@ -50,16 +52,22 @@ struct Inner {
 }
 
 impl Completer {
-    pub(crate) fn new(store: Arc<dyn Completions>, dispatcher: Dispatcher, closing: CancellationToken) -> Self {
+    pub(crate) fn new(
+        store: Arc<dyn Completions>,
+        dispatcher: Dispatcher,
+        logs: LogWriter,
+        closing: CancellationToken,
+    ) -> Self {
         let budgets = FailureBudgets::new(store.clone());
         let (publishing, tally) = (TaskTracker::new(), Mutex::default());
-        Self(Arc::new(Inner { store, dispatcher, budgets, closing, publishing, tally }))
+        Self(Arc::new(Inner { store, dispatcher, budgets, logs, closing, publishing, tally }))
     }
 
     /// Writes down what comes, until `closing` fires and nothing more waits. `active` is how many attempts may still
     /// send something. What has rows for a user's own table is gathered apart: such a table may be locked.
     pub(crate) async fn run(self, ended: Endings, active: Arc<AtomicUsize>, flush: Duration) -> Report {
         let closing = &self.0.closing;
+        let live = tokio::spawn(self.0.logs.clone().keep(closing.clone()));
         let gatherer = |ended, group_max| Gatherer { ended, group_max, flush, active: &active, closing };
         let write = |group| {
             let completer = self.clone();
@@ -67,6 +75,8 @@ impl Completer {
         };
         tokio::join!(gatherer(ended.most, GROUP_MAX).run(&write), gatherer(ended.sinks, 1).run(&write));
         self.published().await;
+        // It ends by the same token; a panic in it has lost lines, and nothing else.
+        let _ = live.await;
         self.tally()
     }
 
@@ -76,6 +86,7 @@ impl Completer {
         let (revoked, group): (Vec<_>, Vec<_>) =
             group.into_iter().partition(|one| one.completion.verdict == Verdict::Revoked);
         self.called_off(&revoked);
+        self.0.logs.write_of(group.iter().map(|one| &one.completion.fence)).await;
         let (alone, together): (Vec<_>, Vec<_>) = group.into_iter().partition(|one| one.completion.sql.is_some());
         if !together.is_empty() {
             self.commit(together).await;

@@ -5,6 +5,7 @@
 //! * [`claiming`]: free slots, and a claim for them; [`claim`]: a micro-batch of ids, one claim; [`intake`] and [`messages`]
 //!   are the part with messages.
 //! * [`backend`]: what apalis sees, a stream of claimed jobs.
+//! * [`logs`]: what attempts say, written down.
 //! * [`layers`]: what runs around one attempt, from beginning to end.
 //! * [`attempt`]: the job claimed for it, and what its ending means.
 //! * [`ended`]: the ways to the completer; [`complete`]: many attempts written down in one transaction; [`gatherer`]:
@@ -26,6 +27,7 @@ mod in_flight;
 mod intake;
 pub mod layers;
 mod lease;
+mod logs;
 mod messages;
 pub mod metrics;
 mod refused_rows;
@@ -38,9 +40,11 @@ use std::sync::atomic::AtomicUsize;
 
 use apalis_core::task::Task;
 use gristmill_broker::BrokerError;
+use gristmill_core::attempt_log::LogBounds;
 use gristmill_core::id::WorkerId;
 use gristmill_core::job::ClaimedJob;
 use gristmill_jobs::Registry;
+use gristmill_jobs::attempt_log::Recorder;
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::{Claim, NewWorker, Result, StoreError, StoreHandle};
 use tokio::sync::Semaphore;
@@ -55,6 +59,7 @@ use crate::in_flight::InFlight;
 use crate::intake::Intake;
 use crate::layers::{Attempts, Layers};
 use crate::lease::Lease;
+use crate::logs::LogWriter;
 use crate::metrics::Clocks;
 use crate::revocations::Revocations;
 
@@ -140,8 +145,10 @@ impl Worker {
         let intake = Intake::open(dispatcher.broker(), &settings.queues, settings.slots).await?;
         let lease = Lease::enter(store.clone(), who, halt.clone()).await?;
         let clocks = Arc::new(Clocks::new(&registry.kinds()));
-        let completer = Completer::new(store.clone(), dispatcher.clone(), closing.clone());
-        let attempts = layers::attempts(Arc::clone(&store), registry, &layers, Arc::clone(&clocks));
+        let recorder = Recorder::new(LogBounds { lines: settings.log_lines, bytes: settings.log_bytes });
+        let logs = LogWriter { recorder: recorder.clone(), store: store.clone() };
+        let completer = Completer::new(store.clone(), dispatcher.clone(), logs, closing.clone());
+        let attempts = layers::attempts(Arc::clone(&store), registry, &layers, Arc::clone(&clocks), recorder);
         let (in_flight, turns) = (InFlight::default(), Turns::default());
         let stop = CancellationToken::new();
         let claimer = Claimer {

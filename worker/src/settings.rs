@@ -25,6 +25,10 @@ pub struct Settings {
     pub poll: Span,
     /// The longest that completions are gathered into one transaction.
     pub flush: Span,
+    /// How many lines of what an attempt says are kept; 0 keeps none.
+    pub log_lines: usize,
+    /// How many bytes of it.
+    pub log_bytes: usize,
     /// Where Prometheus metrics and health are served, such as `127.0.0.1:9601`; empty means nowhere.
     pub metrics: String,
 }
@@ -40,6 +44,8 @@ impl Default for Settings {
             drain: Span(Duration::from_secs(30)),
             poll: Span(Duration::from_millis(200)),
             flush: Span(Duration::from_millis(5)),
+            log_lines: 400,
+            log_bytes: 65_536,
             metrics: String::new(),
         }
     }

@@ -8,6 +8,7 @@ pub(crate) mod batches;
 pub(crate) mod dead_letters;
 mod definitions;
 pub(crate) mod emails;
+mod errors;
 mod factor;
 mod history;
 mod invitations;
@@ -56,6 +57,7 @@ pub fn routes() -> Routes {
         schedules::routes(),
         triggers::routes(),
         workers::routes(),
+        errors::routes(),
         poison::routes(),
         operations::routes(),
         audit::routes(),

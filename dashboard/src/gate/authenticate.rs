@@ -6,10 +6,14 @@ use gristmill_core::id::is_name;
 use super::error::{ApiError, ErrorCode, Result};
 use super::settings::Auth;
 use super::state::Api;
+use super::zone::cookie;
 use crate::auth::{Credential, KnownCaller, Secret, Unrecognized};
 
 /// The header that names the tenant that is asked for.
 pub const TENANT: &str = "gristmill-tenant";
+
+/// The cookie that names the tenant in which a person works, where they are a member of several.
+pub const CHOSEN_TENANT: &str = "gristmill-tenant";
 
 /// The cookie of a session where the connection is encrypted: only this host can set it, for all of its paths.
 pub const COOKIE_ENCRYPTED: &str = "__Host-gristmill";
@@ -61,10 +65,19 @@ pub async fn caller(api: &Api, headers: &HeaderMap, credential: Option<&Credenti
             Some(other) => Err(not_a_member(other)),
         };
     }
+    let chosen = match credential {
+        Some(Credential::Session(_)) if tenant.is_none() => cookie(headers, CHOSEN_TENANT).filter(|name| is_name(name)),
+        _ => None,
+    };
     let Some(credential) = credential else {
         return Err(unauthenticated("no caller is logged in").hint("send `Authorization: Bearer TOKEN`"));
     };
-    api.recognize().recognize(credential, tenant).await.map_err(|error| match error {
+    let mut found = api.recognize().recognize(credential, tenant.or(chosen)).await;
+    // A person who has left the tenant that they had chosen is back in their own.
+    if chosen.is_some() && matches!(found, Err(Unrecognized::NotMember | Unrecognized::Suspended)) {
+        found = api.recognize().recognize(credential, None).await;
+    }
+    found.map_err(|error| match error {
         Unrecognized::Invalid => unauthenticated("the token or the session is not valid, or not any more"),
         Unrecognized::NotMember => not_a_member(tenant.unwrap_or_default()),
         Unrecognized::Suspended => ApiError::new(ErrorCode::Forbidden, "the user or the tenant is suspended"),

@@ -22,6 +22,7 @@ pub mod answer;
 pub mod authenticate;
 pub mod body;
 pub mod caller;
+pub mod costs;
 pub mod csrf;
 pub mod describe;
 pub mod error;
@@ -42,6 +43,7 @@ pub mod settings;
 pub mod standing;
 pub mod state;
 pub(crate) mod text;
+pub mod zone;
 
 pub use answer::{Answer, Creation, Made, Outcome};
 pub use body::{Fields, JsonBody, Object};

@@ -14,6 +14,7 @@ use super::address::origin;
 use super::authenticate::{caller, credential};
 use super::body::check_media;
 use super::caller::authorize;
+use super::costs::PageRoute;
 use super::describe::{Access, Endpoint, JSON};
 use super::error::{ApiError, ErrorCode, Result};
 use super::idempotency::{Keyed, once};
@@ -22,7 +23,7 @@ use super::rate::{Left, tighter};
 use super::respond::{Wish, finish};
 use super::state::Api;
 use super::text::decoded;
-use super::{csrf, host, idempotency, limits, query};
+use super::{csrf, host, idempotency, limits, query, zone};
 use crate::auth::{Credential, KnownCaller};
 
 /// An endpoint and what it works with.
@@ -41,12 +42,16 @@ pub(super) async fn pass(State(entry): State<Arc<Entry>>, request: Request, next
     let (info, wish) = (info_of(&entry.api, &parts), Wish::of(&parts).page(is_page));
     let last = limits::ends_its_connection(&parts);
     parts.extensions.insert(info.clone());
+    if is_page {
+        parts.extensions.insert(PageRoute(entry.endpoint.path.clone()));
+    }
     let entered = enter(&entry, &info, &mut parts).await;
     // The page of an error shows who calls.
     let caller = parts.extensions.get::<Principal>().filter(|_| is_page).cloned();
     let mut response = match entered {
         Ok(left) => {
-            let answer = run(&entry, Request::from_parts(parts, body), next);
+            let headers = parts.headers.clone();
+            let answer = zone::within(&headers, run(&entry, Request::from_parts(parts, body), next));
             let patience = entry.api.settings().answer_timeout.0;
             let mut response = limits::in_time(entry.endpoint.pace, patience, answer).await;
             response.headers_mut().extend(left.map(Left::headers).unwrap_or_default());

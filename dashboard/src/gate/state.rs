@@ -16,6 +16,7 @@ use gristmill_service::start::RunContext;
 use serde_json::Value;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::costs::Costs;
 use super::error::{ApiError, ErrorCode, Result};
 use super::rate::Rates;
 use super::settings::ServeSettings;
@@ -95,6 +96,7 @@ struct Shared {
     rates: Rates,
     hub: Hub,
     verifying: Semaphore,
+    costs: Costs,
 }
 
 /// How many chains of the audit are followed at once: each reads all of its entries.
@@ -106,7 +108,7 @@ impl Api {
         let rates = Rates::new(&parts.settings, parts.accounts.shared().clone());
         let hub = Hub::new(Arc::clone(parts.service.store()));
         let verifying = Semaphore::new(VERIFYING_MAX);
-        Self(Arc::new(Shared { parts, rates, hub, verifying }))
+        Self(Arc::new(Shared { parts, rates, hub, verifying, costs: Costs::default() }))
     }
 
     /// The verbs.
@@ -142,6 +144,11 @@ impl Api {
     /// What is watched.
     pub fn hub(&self) -> &Hub {
         &self.0.hub
+    }
+
+    /// What the pages have cost the database.
+    pub fn costs(&self) -> &Costs {
+        &self.0.costs
     }
 
     /// A turn to follow a chain of the audit.

@@ -42,6 +42,11 @@ pub struct Asset {
 }
 
 impl Asset {
+    /// Its text, for a document that stands by itself.
+    pub fn text(&self) -> &'static str {
+        self.text
+    }
+
     /// Its address, such as `/assets/1f0c…/app.css`.
     pub fn address(&self) -> String {
         format!("/assets/{}/{}", *self.hash, self.name)

@@ -1,8 +1,9 @@
 //! What a form has done, said once on the next page: in a cookie, because nothing is kept for a browser here.
 
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue};
 
 use crate::gate::text::{decoded, encoded};
+use crate::gate::zone;
 
 /// The name of the cookie.
 const COOKIE: &str = "gristmill-said";
@@ -69,13 +70,13 @@ pub fn of(headers: &HeaderMap) -> Option<Flash> {
 
 /// The value of a cookie.
 pub fn value_of<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = cookies.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(known, _)| *known == name).map(|(_, value)| value)
+    zone::cookie(headers, name)
 }
 
 #[cfg(test)]
 mod tests {
+    use axum::http::header;
+
     use super::*;
 
     fn carried(cookie: &str) -> Option<Flash> {

@@ -4,6 +4,7 @@ use std::fmt::{self, Display};
 use std::str::FromStr;
 
 use axum::extract::{FromRequest, Request};
+use gristmill_core::access::Principal;
 use gristmill_service::accounts::Secret;
 
 use crate::gate::body::check_media;
@@ -13,6 +14,9 @@ use crate::gate::{Api, ApiError, Change, ErrorCode, Fault, Result, limits};
 
 /// The type of its content.
 pub const FORM: &str = "application/x-www-form-urlencoded";
+
+/// The field in which a form says in which tenant its page was made.
+pub const OF_TENANT: &str = "of-tenant";
 
 /// The most characters of a reason.
 const REASON_CHARS_MAX: usize = 1_000;
@@ -180,6 +184,21 @@ impl Form {
         if self.faults.is_empty() { Ok(()) } else { Err(ApiError::invalid(self.faults.clone())) }
     }
 
+    /// Checks that the page was made in the tenant in which its form is sent, where it says so.
+    fn check_tenant(&mut self, tenant: Option<&str>) -> Result<()> {
+        let of = self.given(OF_TENANT).to_owned();
+        self.pairs.retain(|(name, _)| name != OF_TENANT);
+        match tenant {
+            Some(tenant) if !of.is_empty() && of != tenant => {
+                let message = format!(
+                    "the page was made for the tenant {of}, and you work in {tenant} by now: nothing is changed"
+                );
+                Err(ApiError::conflict(message).hint("load the page again"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn ask(&mut self, name: &str) {
         if !self.asked.iter().any(|asked| asked == name) {
             self.asked.push(name.to_owned());
@@ -192,8 +211,11 @@ impl FromRequest<Api> for Form {
 
     async fn from_request(request: Request, api: &Api) -> Result<Self> {
         check_media(request.headers(), &[FORM])?;
+        let tenant = request.extensions().get::<Principal>().map(|caller| caller.tenant.clone());
         let bytes = limits::whole(request.into_body(), api.settings().body_bytes_max, api.stall()).await?;
-        Ok(Self::of(&String::from_utf8_lossy(&bytes)))
+        let mut form = Self::of(&String::from_utf8_lossy(&bytes));
+        form.check_tenant(tenant.as_deref())?;
+        Ok(form)
     }
 }
 
@@ -220,6 +242,19 @@ mod tests {
         assert_eq!((form.given("chunk"), form.fault_of("most")), ("x", Some("is missing")));
         assert_eq!(form.other_faults().count(), 1);
         assert!(!format!("{form:?}").contains(" a "), "no secret is shown");
+    }
+
+    #[test]
+    fn a_form_of_another_tenant_is_refused() {
+        let form = || Form::of("of-tenant=acme&name=x");
+        form().check_tenant(Some("main")).expect_err("of another one");
+        for tenant in [Some("acme"), None] {
+            let mut same = form();
+            same.check_tenant(tenant).expect("of this one");
+            same.text("name");
+            same.finish().expect("nothing is left of it");
+        }
+        Form::of("name=x").check_tenant(Some("main")).expect("of a program that says nothing");
     }
 
     #[test]

@@ -135,7 +135,10 @@ async fn list(
     };
     let next = paging.next(&jobs, |job| job.id.to_string());
     let main = html! {
-        (head("Jobs", oldest(queues.as_deref()), all_of_them(&caller, &wanted)))
+        (head("Jobs", oldest(queues.as_deref()), html! {
+            @if caller.may(Permission::JobsEnqueue) { a class="button" href="/jobs/new" { "Enqueue" } }
+            (all_of_them(&caller, &wanted))
+        }))
         (tabs(&wanted, queues.as_deref()))
         (panel("list", "Jobs, newest first", html! {
             (form(&wanted))

@@ -18,6 +18,7 @@
 //! * [`link`]: links that may be used once.
 //! * [`login`]: log in, log out.
 //! * [`nav`]: the pages that there are.
+//! * `choice`: in which tenant a person works, and in which time zone.
 //! * `operations`: what is done to everything that a query selects.
 //! * [`parts`]: what pages are made of.
 //! * `people`: members, invitations, tokens, one's own account, tenants.
@@ -28,6 +29,7 @@
 //! * `schedules`: schedules with their calendars and backfills.
 //! * [`shell`]: what is around a page.
 //! * `system`: the doctor's findings, sizes, settings, versions.
+//! * `tenancy`: in which tenant a page was made.
 //! * `triggers`: hooks and watched folders.
 //! * `unsubscribe`: take oneself off, by the link in an email.
 //! * [`view`](mod@view): how a page was asked for, and what it costs.
@@ -38,6 +40,7 @@ pub mod assets;
 mod audit;
 mod batches;
 pub mod charts;
+mod choice;
 mod elsewhere;
 mod email;
 mod failures;
@@ -60,12 +63,14 @@ pub mod refusal;
 mod schedules;
 pub mod shell;
 mod system;
+mod tenancy;
 mod triggers;
 mod unsubscribe;
 pub mod view;
 mod workers;
 
 pub use answer::{Page, Paged, Redirect};
+pub use batches::report as batch_report;
 pub use form::Form;
 pub use view::{Head, View};
 
@@ -79,6 +84,7 @@ pub fn routes() -> Routes {
         jobs::routes(),
         assets::routes(),
         preferences::routes(),
+        choice::routes(),
         login::routes().and(elsewhere::routes()),
         link::routes(),
         job_list::routes(),

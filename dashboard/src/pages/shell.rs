@@ -11,6 +11,7 @@ use super::parts::icon::{Icon, icon};
 use super::parts::prose::prose;
 use super::parts::time::instant;
 use super::preferences::Theme;
+use super::tenancy::switch;
 use crate::gate::ServeSettings;
 use crate::gate::text::encoded;
 use crate::live::Topic;
@@ -104,7 +105,7 @@ fn header(frame: &Frame<'_>) -> Markup {
             @if let Some(caller) = frame.caller {
                 span id="live" class="pill" data-state="off" role="status" hidden {}
                 span class="who" {
-                    span class="tenant" title="Tenant" { (caller.tenant) }
+                    (switch(caller, frame.address))
                     span class="badge" title="Your role" { (caller.role) }
                     @if !matches!(caller.subject, Subject::Anyone) { span class="name" { (caller.name) } }
                 }

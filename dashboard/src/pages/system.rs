@@ -2,12 +2,13 @@
 //! migrations and versions. For owners of the installation.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use gristmill_core::access::Permission;
 use gristmill_core::schedule::tzdb;
-use gristmill_service::doctor::of_the_store;
+use gristmill_service::doctor::{Examined, examine};
 use gristmill_service::documents::{FindingDocument, SettingDocument};
-use gristmill_store::{DatabaseSize, MigrationStatus, PrunedView, TableSize};
+use gristmill_store::{DatabaseSize, MigrationStatus, PrunedView, TableSize, WorkerView};
 use maud::{Markup, html};
 use serde_json::Value;
 
@@ -17,13 +18,14 @@ use super::form::Form;
 use super::parts::copies::copies;
 use super::parts::filters::{self, typed};
 use super::parts::icon::{Icon, icon};
-use super::parts::number::{count, counted};
+use super::parts::number::{count, counted, duration};
 use super::parts::panel::{head, late_panel, panel};
 use super::parts::prose::prose;
 use super::parts::state::{Tone, state};
 use super::parts::table::{column, facts, numbers, row, table, wide};
 use super::parts::time;
 use super::view::{Head, View};
+use crate::gate::costs::PageCost;
 use crate::gate::{Caller, Change, Overseer, Parameters, Params, Query, Result, Routes, perm};
 
 /// How many tables are shown at once.
@@ -50,13 +52,16 @@ impl Parameters for Wanted {
 
 async fn show(caller: Overseer<perm::SystemRead>, view: View, Params(wanted): Params<Wanted>) -> Paged {
     let store = caller.store();
-    let findings = view.panel(async { Ok(of_the_store(store, caller.tenant(), "gristmill", view.now()).await) }).await;
+    let examined = view.panel(async { Ok(examine(store, caller.tenant(), "gristmill", view.now()).await) }).await;
     let size = view.panel(store.size()).await;
-    let pruned = view.panel(store.pruned()).await;
-    let migrations = view.panel(store.migrations()).await;
-    let workers = view.panel(store.workers()).await;
-    let versions =
-        workers.map(|all| all.into_iter().filter(|one| one.state == "alive").map(|one| one.version).collect());
+    let (findings, pruned, migrations, versions) = match examined {
+        None => (None, None, None, None),
+        Some(Examined { findings, workers, migrations, pruned }) => {
+            let alive = |all: Vec<WorkerView>| all.into_iter().filter(|one| one.state == "alive");
+            let versions = workers.ok().map(|all| alive(all).map(|one| one.version).collect());
+            (Some(findings), pruned.ok(), migrations.ok(), versions)
+        }
+    };
     let acts = if caller.may(Permission::SystemControl) { reconcile_form() } else { Markup::default() };
     let main = html! {
         (head("System", html! { code { (store.describe()) } }, acts))
@@ -66,6 +71,7 @@ async fn show(caller: Overseer<perm::SystemRead>, view: View, Params(wanted): Pa
             (late_panel("retention", "Deleted after its time", pruned, |pruned| pruned_rows(&pruned)))
         }
         (late_panel("versions", "Versions", migrations, |migrations| version_rows(&migrations, versions)))
+        (panel("costs", "What the pages have cost the database", cost_rows(&caller)))
         (panel("settings", "Settings in force", settings(&caller, &wanted)))
         (copies("gristmill doctor", "/api/v1/system/settings"))
     };
@@ -161,6 +167,41 @@ fn version_rows(migrations: &MigrationStatus, versions: Option<BTreeSet<String>>
         ),
         ("Time zones", html! { (edition) @if let Some(place) = place { " of " (place) } @else { ", built in" } }),
     ])
+}
+
+/// What the pages have cost since this server began. What other servers have cost is not among it.
+fn cost_rows(caller: &Caller) -> Markup {
+    let (since, pages) = caller.api().costs().seen();
+    let took: Duration = pages.iter().map(|(_, cost)| cost.took).sum();
+    let share = took.as_secs_f64() / since.as_secs_f64().max(0.001) * 100.0;
+    let columns = [
+        column("Page"),
+        numbers("Times"),
+        numbers("Readings a time"),
+        numbers("Store's time"),
+        numbers("A time"),
+        numbers("Longest"),
+    ];
+    let line = |(page, cost): &(String, PageCost)| {
+        let times = cost.times.max(1);
+        let cells = [
+            html! { code { (page) } },
+            count(cost.times),
+            html! { (format!("{:.1}", cost.readings as f64 / times as f64)) },
+            html! { (duration(cost.took)) },
+            html! { (duration(cost.took / u32::try_from(times).unwrap_or(u32::MAX))) },
+            html! { (duration(cost.longest)) },
+        ];
+        row(page.replace(['/', '{', '}'], "-"), cells)
+    };
+    html! {
+        p {
+            "This server has waited for the store for " strong { (duration(took)) } " in the " (duration(since))
+            " since it began, to make pages: " (format!("{share:.2}")) " % of one connection's time."
+        }
+        @if pages.is_empty() { p class="muted" { "No page was made yet." } }
+        @else { (table("page-cost", "What the pages have cost, the dearest first", &columns, pages.iter().map(line))) }
+    }
 }
 
 fn settings(caller: &Caller, wanted: &Wanted) -> Markup {

@@ -1,21 +1,23 @@
 //! How a page was asked for, and what it costs: the way of a handler to the store and to its answer.
 
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use chrono::{DateTime, SecondsFormat, Utc};
-use gristmill_core::access::Principal;
+use gristmill_core::access::{Principal, Subject};
 use gristmill_store::StoreError;
-use maud::Markup;
+use maud::{Markup, PreEscaped};
 
 use super::answer::{Page, tag};
 use super::flash::{self, Flash};
 use super::preferences::{Theme, theme};
 use super::shell::{self, Frame};
+use super::tenancy;
+use crate::gate::costs::PageRoute;
 use crate::gate::describe::{Argument, Endpoint};
 use crate::gate::respond::tags;
 use crate::gate::text::{decoded, encoded};
@@ -38,6 +40,10 @@ pub struct View {
     began: Instant,
     at: DateTime<Utc>,
     readings: AtomicU32,
+    /// How long the store took for them, in microseconds.
+    took: AtomicU64,
+    /// Its route, by which it is counted what pages cost.
+    route: Option<PageRoute>,
 }
 
 /// What a page is, before its text.
@@ -81,6 +87,8 @@ impl View {
             began: Instant::now(),
             at: Utc::now(),
             readings: AtomicU32::new(0),
+            took: AtomicU64::new(0),
+            route: parts.extensions.get().cloned(),
         }
     }
 
@@ -115,15 +123,13 @@ impl View {
     ///
     /// Those of the reading.
     pub async fn read<T>(&self, reading: impl Future<Output = Result<T, StoreError>>) -> Result<T> {
-        self.readings.fetch_add(1, Ordering::Relaxed);
-        Ok(reading.await?)
+        Ok(self.counted(reading).await?)
     }
 
     /// Reads something for a panel of its own. `None` when it cannot be read, or not within a second: the rest of the page
     /// is shown, and the panel says so.
     pub async fn panel<T>(&self, reading: impl Future<Output = Result<T, StoreError>>) -> Option<T> {
-        self.readings.fetch_add(1, Ordering::Relaxed);
-        match tokio::time::timeout(PANEL, reading).await {
+        match self.counted(tokio::time::timeout(PANEL, reading)).await {
             Ok(Ok(read)) => Some(read),
             Ok(Err(error)) => {
                 tracing::warn!(page = self.uri.path(), %error, "a panel cannot be read");
@@ -134,6 +140,15 @@ impl View {
                 None
             }
         }
+    }
+
+    /// A reading, whose time is counted.
+    async fn counted<T>(&self, reading: impl Future<Output = T>) -> T {
+        let began = Instant::now();
+        let read = reading.await;
+        self.readings.fetch_add(1, Ordering::Relaxed);
+        self.took.fetch_add(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        read
     }
 
     /// The page, or its part: what is within `<main>`.
@@ -155,8 +170,15 @@ impl View {
     fn framed(&self, api: &Api, caller: Option<&Principal>, head: Head, main: Markup) -> Page {
         let ms = self.began.elapsed().as_millis();
         let readings = self.readings.load(Ordering::Relaxed);
+        if let Some(PageRoute(route)) = &self.route {
+            api.costs().add(route, readings, Duration::from_micros(self.took.load(Ordering::Relaxed)));
+        }
         let at = self.at.to_rfc3339_opts(SecondsFormat::Millis, true);
         let cost = format!("{readings} {ms} {at}");
+        let main = match caller {
+            Some(Principal { subject: Subject::User(_), tenant, .. }) => PreEscaped(tenancy::bound(&main.0, tenant)),
+            _ => main,
+        };
         let frame = Frame {
             settings: api.settings(),
             caller,

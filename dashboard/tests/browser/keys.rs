@@ -69,6 +69,7 @@ async fn help(browser: &Browser) {
     browser.find("#help[open]").await;
     browser.click("#help input").await;
     browser.press_key(Key::Escape).await;
+    browser.holds("return !document.querySelector('#help').open").await;
     browser.press("gb").await;
     browser.says("h1", "Batches").await;
 }

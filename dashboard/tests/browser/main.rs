@@ -8,6 +8,7 @@ mod driver;
 #[path = "../api/env.rs"]
 #[allow(dead_code, reason = "the API's tests use more of it")]
 mod env;
+mod further;
 mod judged;
 mod keys;
 #[path = "../pages/letters.rs"]

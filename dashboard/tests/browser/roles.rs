@@ -21,20 +21,46 @@ async fn each_role_sees_its_pages_and_is_refused_the_others() {
         let mut seen = Vec::new();
         for entry in NAV {
             let place = Place { path: entry.path.to_owned(), access: entry.access };
-            browser.open(entry.path).await;
-            let refusals = browser.count(".refusal").await;
-            assert_eq!(refusals, usize::from(!place.is_for(role)), "{} as {role}", entry.path);
-            if place.is_for(role) {
+            if sees(&browser, role, &place).await {
                 seen.push(entry.name);
                 assert_eq!(browser.text(".side a[aria-current]").await, entry.name, "where {role} is");
                 assert_eq!(browser.text(".who .badge").await, role.as_str());
-            } else {
-                assert_eq!(browser.text("main h1").await, "The caller may not do that", "{} as {role}", entry.path);
             }
         }
         browser.open("/account").await;
         let links = "return [...document.querySelectorAll('.side a')].map((one) => one.textContent)";
         assert_eq!(browser.run(links, &[]).await, json!(seen), "the navigation of {role}");
+    }
+}
+
+/// Whether a role sees a page. One that it may not see says so.
+async fn sees(browser: &Browser, role: Role, place: &Place) -> bool {
+    browser.open(&place.path).await;
+    let refused = browser.count(".refusal").await > 0;
+    assert_eq!(refused, !place.is_for(role), "{} as {role}", place.path);
+    if refused {
+        assert_eq!(browser.text("main h1").await, "The caller may not do that", "{} as {role}", place.path);
+    }
+    !refused
+}
+
+/// Those that the navigation has are looked at above.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_role_sees_the_further_pages_and_is_refused_the_others() {
+    let world = world().await;
+    let Some(browser) = Browser::start(world.env.addr, Scripts::On).await else { return };
+    browser.become_role("owner").await;
+    let all = world.places(&browser).await;
+    let further = all.iter().filter(|place| !NAV.iter().any(|entry| entry.path == place.path) && place.path != MISSING);
+    let further: Vec<&Place> = further.collect();
+    assert!(further.len() > 25, "{further:?}");
+    for role in Role::ALL {
+        browser.become_role(role.as_str()).await;
+        let mut seen = 0;
+        for place in &further {
+            seen += u32::from(sees(&browser, role, place).await);
+        }
+        assert!(seen > 5, "{role} sees {seen}");
     }
 }
 

@@ -6,8 +6,8 @@ use crate::past::addresses;
 /// How often a page may ask the store.
 const READINGS_MAX: u32 = 12;
 
-/// How many statements that may take: the page of a batch under way needs the most.
-const STATEMENTS_MAX: u64 = 20;
+/// How many statements that may take.
+const STATEMENTS_MAX: u64 = 12;
 
 /// Says how much the database has read since it was last asked.
 pub(crate) trait Meter {

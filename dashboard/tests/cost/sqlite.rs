@@ -12,8 +12,8 @@ use crate::instructions::Instructions;
 use crate::{env, past};
 
 impl Meter for Instructions {
-    // A row takes twenty to sixty: about five thousand rows. The overview takes nearly as many, `/queues` half.
-    const MOST: i64 = 300;
+    // A row takes twenty to sixty: about five thousand rows.
+    const MOST: i64 = 150;
     const WHAT: &'static str = "thousand instructions";
 
     async fn read(&mut self) -> (i64, Option<u64>) {

@@ -2,11 +2,13 @@
 
 mod batches;
 pub(crate) mod browser;
+mod chosen;
 mod every;
 mod further;
 mod governing;
 mod history;
 mod jobs;
+mod kept;
 pub(crate) mod letters;
 mod lists;
 mod live;

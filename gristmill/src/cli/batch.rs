@@ -7,7 +7,7 @@ use gristmill_core::operation::OperationVerb;
 use gristmill_service::documents::BatchDocument;
 use gristmill_store::{BatchFilter, Restart};
 
-use super::batch_outputs::Outputs;
+use super::batch_outputs::{Outputs, report_to};
 use super::batch_results::Results;
 use super::batch_run::Run;
 use super::batch_try::Try;
@@ -55,6 +55,17 @@ enum Verb {
   gristmill batch results 0198f9c1-… --format csv --of by_country > countries.csv
   gristmill batch results 0198f9c1-… --format markdown")]
     Results(Results),
+    /// A document that stands by itself: its numbers, its chunks as a field and over time, why items failed, its result
+    #[command(before_help = "Examples:
+  gristmill batch report 0198f9c1-… --html report.html
+  gristmill batch report 0198f9c1-… --html - | mail -a 'Content-Type: text/html' ada@example.com")]
+    Report {
+        /// Its id
+        id: String,
+        /// The file that is written; `-` is standard output
+        #[arg(long, value_name = "FILE")]
+        html: std::path::PathBuf,
+    },
     /// The files that it has written: list them, or fetch them
     #[command(before_help = "Examples:
   gristmill batch outputs 0198f9c1-…
@@ -185,6 +196,7 @@ impl Batch {
                 Ok(Exit::Success)
             }
             Verb::Results(results) => results.run(context).await,
+            Verb::Report { id, html } => report_to(context, &id, &html).await,
             Verb::Outputs(outputs) => outputs.run(context).await,
             Verb::Watch { id: text, timeout } => watch(context, id("batch", &text)?, timeout).await,
             Verb::Pause { named, why, awaited } => pause(context, &named, &why, awaited).await,

@@ -50,6 +50,22 @@ enum Fetched {
     Before,
 }
 
+/// Writes a batch as one HTML document, to a file or to standard output.
+///
+/// # Errors
+///
+/// When there is no such batch, or the file cannot be written.
+pub(super) async fn report_to(context: &CommandContext, text: &str, file: &Path) -> Result<Exit> {
+    let html = context.backend().await?.report(id("batch", text)?).await?;
+    if file == Path::new("-") {
+        context.output.line(&html);
+    } else {
+        fs::write(file, &html).map_err(|error| broken(file, &error))?;
+        context.output.note(&format!("written to {}", file.display()));
+    }
+    Ok(Exit::Success)
+}
+
 impl Outputs {
     pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
         let (batch, backend) = (id("batch", &self.id)?, context.backend().await?);

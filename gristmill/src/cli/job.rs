@@ -7,12 +7,13 @@ use gristmill_store::{JobFilter, JobView};
 
 use super::cancel::CancelJobs;
 use super::job_edit::Edit;
+use super::job_logs::Logs;
 use super::list::{DryRun, Paging, id, report};
 use super::named::Named;
 use super::query::JobAsked;
 use super::waits::describe;
 use crate::cli::context::CommandContext;
-use crate::cli::output::brief;
+use crate::cli::output::{Format, brief};
 use crate::config::suggest;
 use crate::exit_code::{CommandError, Exit, Result};
 
@@ -36,7 +37,18 @@ enum Verb {
     Show {
         /// Its id
         id: String,
+        /// With what its attempts have said
+        #[arg(long)]
+        logs: bool,
     },
+    /// What the attempts of a job have said: lines that its handler logged and that its programs wrote
+    #[command(before_help = "Examples:
+  gristmill job logs 0198f9c1-…
+  gristmill job logs 0198f9c1-… --follow
+  gristmill job logs 0198f9c1-… --attempt 2 --json
+
+Of what is more than `[worker] log_lines` and `log_bytes` the middle is cut out.")]
+    Logs(Logs),
     /// Let jobs that wait in `retry` or `scheduled` run now
     #[command(before_help = "Examples:
   gristmill job retry 0198f9c1-…
@@ -100,7 +112,15 @@ impl Job {
     pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
         match self.verb {
             Verb::List(list) => list.run(context).await,
-            Verb::Show { id: text } => show(context, &text).await,
+            Verb::Show { id: text, logs } => {
+                if logs && context.output.format == Format::Json {
+                    let both = CommandError::usage("--logs: one command prints one document");
+                    return Err(both.hint(format!("gristmill job logs {text} --json")));
+                }
+                let exit = show(context, &text).await?;
+                if logs { Logs::of(text).run(context).await } else { Ok(exit) }
+            }
+            Verb::Logs(logs) => logs.run(context).await,
             Verb::Retry { ids, dry } => {
                 let (backend, order) = (context.backend().await?, context.order(dry.dry_run));
                 let jobs = ids.iter().map(|text| id("job", text)).collect::<Result<Vec<_>>>()?;

@@ -26,10 +26,12 @@ mod doctor;
 mod doctor_checks;
 mod enqueue;
 mod enqueue_lines;
+mod error;
 mod gone;
 mod init;
 mod job;
 mod job_edit;
+mod job_logs;
 mod key;
 mod limit;
 mod list;
@@ -186,6 +188,9 @@ pub(crate) enum Command {
     /// Look at operations over many jobs, cancel and undo them
     #[command(alias = "operations")]
     Operation(operation::Operation),
+    /// Note that errors were seen, and take it back
+    #[command(alias = "errors")]
+    Error(error::ErrorCommand),
     /// Look at messages that cannot be read or name no job, and forget them
     Poison(poison::Poison),
     /// See who changed what and why, and verify that it was not altered
@@ -257,6 +262,7 @@ impl Command {
             Self::Dead(dead) => dead.run(context).await,
             Self::Quarantine(quarantine) => quarantine.run(context).await,
             Self::Operation(operation) => operation.run(context).await,
+            Self::Error(error) => error.run(context).await,
             Self::Poison(poison) => poison.run(context).await,
             Self::Audit(audit) => audit.run(context).await,
             Self::User(user) => user.run(context).await,
@@ -313,6 +319,7 @@ impl Command {
             | Self::Quarantine(_)
             | Self::Operation(_)
             | Self::Poison(_)
+            | Self::Error(_)
             | Self::Audit(_) => Place::Either,
         }
     }

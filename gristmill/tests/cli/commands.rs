@@ -140,6 +140,37 @@ fn a_job_that_is_awaited_and_dies_ends_with_1_and_can_be_redriven() {
 }
 
 #[test]
+fn what_a_program_says_is_in_the_log_of_its_job() {
+    let place = Place::new();
+    let waited = place.json(1, &["enqueue", "exec", "--payload", BAD, "--max-attempts", "1", "--wait=60s", "--json"]);
+    let id = waited["job"]["id"].as_str().expect("an id");
+    let logs = place.json(0, &["job", "logs", id, "--json"]);
+    let said = &logs[0]["lines"][0];
+    assert_eq!((said["source"].as_str(), said["text"].as_str()), (Some("stderr"), Some("no such mailbox")));
+    assert_eq!((logs[0]["attempt"].as_u64(), logs[0]["said"].as_u64()), (Some(1), Some(1)));
+    // A job that has ended is not waited for.
+    let followed = place.expect(0, &["job", "logs", id, "--follow"]);
+    assert!(followed.contains("attempt 1") && followed.contains("stderr no such mailbox"), "{followed}");
+    place.expect(2, &["job", "show", id, "--logs", "--json"]);
+    let shown = place.expect(0, &["job", "show", id, "--logs"]);
+    assert!(shown.contains("stderr no such mailbox"), "{shown}");
+    let fingerprint = "a1b2c3d4e5f6";
+    place.json(0, &["error", "acknowledge", fingerprint, "--reason", "known", "--json"]);
+    assert_eq!(place.json(0, &["error", "acknowledged", "--json"])[0]["reason"], "known");
+    assert_eq!(place.json(0, &["error", "reopen", fingerprint, "--json"])["affected"], 1);
+}
+
+#[test]
+fn a_batch_is_written_to_a_file_as_a_document() {
+    let place = Place::with_batch();
+    let done = place.json(0, &RUN);
+    let id = done["batch"]["id"].as_str().expect("an id");
+    place.expect(0, &["batch", "report", id, "--html", "report.html"]);
+    let html = std::fs::read_to_string(place.path().join("report.html")).expect("written");
+    assert!(html.starts_with("<!DOCTYPE html>") && html.contains("revenue") && html.ends_with("</html>"), "{html}");
+}
+
+#[test]
 fn a_wait_that_is_too_long_ends_with_7() {
     let place = Place::new();
     let error =

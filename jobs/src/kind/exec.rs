@@ -71,6 +71,7 @@ async fn converse(program: &mut Program, pipes: Pipes, input: &Value) -> Result<
     let (status, output) = until_its_end(program, pipes, input).await;
     let status = status.map_err(Finish::failed)?;
     if status.success() {
+        program.hear_out().await;
         return Ok(Finish::done(Some(output)));
     }
     let words = program.last_words().await;

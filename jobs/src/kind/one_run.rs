@@ -5,11 +5,13 @@
 
 use std::process::ExitStatus;
 
+use gristmill_core::attempt_log::LogSource;
 use rustix::io::{ioctl_fionread, read};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{ChildStdin, ChildStdout};
 
+use crate::attempt_log::{Lines, Voice};
 use crate::program::{Pipes, Program};
 
 /// The most bytes of standard output that become the job's output: 1 MiB.
@@ -23,7 +25,7 @@ pub(super) async fn until_its_end(
     input: &Value,
 ) -> (Result<ExitStatus, String>, Value) {
     let Pipes { stdin, mut stdout } = pipes;
-    let mut output = Output::default();
+    let mut output = Output { voice: Voice::current(), ..Output::default() };
     let status = {
         // Both at once: a program that answers before it has read everything would block on a full pipe.
         let talking = async { tokio::join!(feed(stdin, input), output.read_all(&mut stdout)) };
@@ -54,6 +56,9 @@ async fn feed(mut stdin: ChildStdin, input: &Value) {
 struct Output {
     kept: Vec<u8>,
     cut: bool,
+    /// Whose log its lines are in, until it turns out that they are the job's output.
+    voice: Option<Voice>,
+    lines: Lines,
 }
 
 impl Output {
@@ -80,13 +85,25 @@ impl Output {
         let room = OUTPUT_BYTES_MAX - self.kept.len();
         self.kept.extend_from_slice(&piece[..piece.len().min(room)]);
         self.cut |= piece.len() > room;
+        if let Some(voice) = &self.voice {
+            self.lines.add(piece, voice, LogSource::Stdout);
+        }
     }
 
-    fn value(self) -> Value {
+    fn value(mut self) -> Value {
+        if let Some(voice) = &self.voice {
+            self.lines.end(voice, LogSource::Stdout);
+        }
         let text = || String::from_utf8_lossy(&self.kept);
         if self.cut {
             return json!({ "cut": true, "text": text() });
         }
-        gristmill_core::json::read(&self.kept).unwrap_or_else(|_| Value::String(text().trim_end().to_owned()))
+        match gristmill_core::json::read(&self.kept) {
+            Ok(value) => {
+                self.voice.iter().for_each(|voice| voice.take_back(LogSource::Stdout));
+                value
+            }
+            Err(_) => Value::String(text().trim_end().to_owned()),
+        }
     }
 }

@@ -80,7 +80,10 @@ impl ExecProcessor {
                 None if partner.program.has_ended() => {
                     tracing::debug!(program = partner.program.name, "has ended between two chunks");
                 }
-                None => return Ok(partner),
+                None => {
+                    partner.program.speak();
+                    return Ok(partner);
+                }
                 Some(Ok(piece)) if !piece.is_empty() => {
                     let said = shown(piece);
                     return Err(format!("the program `{}` {TOO_MANY}: {said}", partner.program.name));
@@ -137,6 +140,7 @@ impl ItemProcessor for ExecProcessor {
             match outcome {
                 Ok(()) => {
                     partner.rested = true;
+                    partner.program.rest();
                     self.idle.put(partner);
                     return Ok(spoken.outs);
                 }

@@ -9,6 +9,7 @@ pub mod chunk;
 pub mod dead;
 pub mod email;
 pub mod enqueue;
+pub mod error;
 pub mod job;
 pub mod limit;
 pub mod operation;

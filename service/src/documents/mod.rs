@@ -51,17 +51,19 @@ pub use enqueued::{
 };
 pub use error::{ErrorBody, ErrorDocument};
 pub use eta::{EtaDocument, EtaRecordDocument, EtaSaidDocument, EtaState};
+pub use gristmill_core::attempt_log::LogLine as LogLineDocument;
 pub use gristmill_store::accounts::{
     InvitationView as InvitationDocument, KeyView as KeyDocument, LinkView as OpenLinkDocument,
     MemberView as MemberDocument, SessionView as SessionDocument, TenantView as TenantDocument,
     TokenView as TokenDocument, UserView as UserDocument,
 };
 pub use gristmill_store::{
-    AttemptView as AttemptDocument, BackfillView as BackfillDocument, BatchDocument, CallbackDocument, CountsDocument,
-    EmailView as EmailRowDocument, Enqueued as EnqueuedDocument, FailureDocument, LimitView as LimitDocument,
-    MigrationStatus as MigrationsDocument, News, OperationView as OperationDocument, PauseView as PauseDocument,
-    PoisonView as PoisonDocument, QuarantineView as QuarantineItemDocument, SuppressionView as SuppressionDocument,
-    TableSize as TableSizeDocument, TickView as TickDocument, WorkerView as WorkerDocument,
+    AcknowledgementView as AcknowledgementDocument, AttemptView as AttemptDocument, BackfillView as BackfillDocument,
+    BatchDocument, CallbackDocument, CountsDocument, EmailView as EmailRowDocument, Enqueued as EnqueuedDocument,
+    FailureDocument, LimitView as LimitDocument, LogView as AttemptLogDocument, MigrationStatus as MigrationsDocument,
+    News, OperationView as OperationDocument, PauseView as PauseDocument, PoisonView as PoisonDocument,
+    QuarantineView as QuarantineItemDocument, SuppressionView as SuppressionDocument, TableSize as TableSizeDocument,
+    TickView as TickDocument, WorkerView as WorkerDocument,
 };
 pub(crate) use history::series;
 pub use history::{

@@ -29,6 +29,8 @@ pub struct RetentionSettings {
     pub emails: Keep,
     /// Messages that no process could act upon.
     pub poison: Keep,
+    /// What attempts have said.
+    pub logs: Keep,
     /// Operations, after they ended.
     pub operations: Keep,
     /// Minutes of the history.
@@ -62,6 +64,7 @@ impl Default for RetentionSettings {
             triggers: days(180),
             emails: days(90),
             poison: days(90),
+            logs: days(14),
             operations: days(90),
             history_minutes: days(7),
             history_hours: days(90),

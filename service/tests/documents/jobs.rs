@@ -1,9 +1,11 @@
 //! Jobs, what they wait for, and what an enqueue answers.
 
+use gristmill_core::attempt_log::{LogLevel, LogSource};
 use gristmill_core::job::{JobState, NewJob, Priority};
 use gristmill_service::documents::{
-    AttemptDocument, EndedJobsDocument, EnqueuedDocument, EnqueuedManyDocument, EnqueuedOneDocument, JobDocument,
-    JobOnlyDocument, WouldEnqueueDocument, WouldEnqueueManyDocument,
+    AcknowledgementDocument, AttemptDocument, AttemptLogDocument, EndedJobsDocument, EnqueuedDocument,
+    EnqueuedManyDocument, EnqueuedOneDocument, JobDocument, JobOnlyDocument, LogLineDocument, WouldEnqueueDocument,
+    WouldEnqueueManyDocument,
 };
 use gristmill_store::{EnqueueOutcome, JobView, Wait};
 use serde_json::{Value, json};
@@ -31,6 +33,30 @@ fn short_attempt() -> AttemptDocument {
         ending: "interrupted".to_owned(),
         error: None,
     }
+}
+
+fn seen() -> [AcknowledgementDocument; 2] {
+    let (fingerprint, by) = ("a1b2c3d4e5f6".to_owned(), "ada".to_owned());
+    let full = AcknowledgementDocument { fingerprint, by, reason: Some("the provider knows".to_owned()), at: at(3) };
+    [full.clone(), AcknowledgementDocument { reason: None, ..full }]
+}
+
+fn lines() -> [LogLineDocument; 2] {
+    let text = "row 7 has no price";
+    let event = LogLineDocument {
+        number: 1,
+        at: at(5),
+        source: LogSource::Handler,
+        level: Some(LogLevel::Warn),
+        text: text.to_owned(),
+    };
+    [event.clone(), LogLineDocument { number: 9, source: LogSource::Stderr, level: None, ..event }]
+}
+
+fn said() -> [AttemptLogDocument; 2] {
+    let [event, line] = lines();
+    let full = AttemptLogDocument { attempt: 2, written_at: at(6), said: 9, lines: vec![event, line] };
+    [full, AttemptLogDocument { attempt: 1, written_at: at(5), said: 0, lines: Vec::new() }]
 }
 
 fn full() -> JobView {
@@ -112,6 +138,9 @@ fn enqueued() -> Vec<Sample> {
 pub(super) fn samples() -> Vec<Sample> {
     let whole = JobDocument::from(&full()).waiting_for(waits());
     let mut samples = vec![
+        sample("AcknowledgementDocument", &seen()[0], &seen()[1]),
+        sample("AttemptLogDocument", &said()[0], &said()[1]),
+        sample("LogLineDocument", &lines()[0], &lines()[1]),
         sample("JobDocument", &whole, JobDocument::from(&minimal())),
         sample("JobOnlyDocument", JobOnlyDocument { job: whole }, JobOnlyDocument { job: (&minimal()).into() }),
         sample("AttemptDocument", attempt(), short_attempt()),

@@ -76,6 +76,7 @@ async fn every_action_leaves_one_row_with_what_it_did() {
         queues_jobs_and_dead_letters(&env).await;
         batches(&env).await;
         limits_and_poison(&env).await;
+        errors(&env).await;
         schedules(&env).await;
         the_system(&env).await;
         operations(&env).await;
@@ -272,6 +273,19 @@ async fn limits_and_poison(env: &TestEnv) {
         service.drop_poison(&order(), &ids).await.expect("dropped");
     })
     .await;
+}
+
+async fn errors(env: &TestEnv) {
+    let (service, hot) = (&env.service, order().because("the provider knows"));
+    let row = env.leaves(Action::ErrorAcknowledge, async {
+        service.acknowledge_error(&hot, "a1b2c3").await.expect("noted");
+    });
+    let row = row.await;
+    assert_eq!((row.entry.target.as_str(), row.entry.reason.as_deref()), ("a1b2c3", Some("the provider knows")));
+    let reopened = async {
+        service.reopen_error(&order(), "a1b2c3").await.expect("reopened");
+    };
+    env.leaves(Action::ErrorReopen, reopened).await;
 }
 
 async fn schedules(env: &TestEnv) {

@@ -100,6 +100,27 @@ pub(super) async fn jobs(conn: &mut PgConnection, filter: &JobFilter, page: &Pag
     Ok(rows.into_iter().map(JobRow::view).collect::<Result<_, StoreError>>()?)
 }
 
+/// The first chunks of a batch in each state, through the index of its jobs.
+const FIRST_CHUNKS: &str = "
+SELECT j.id, j.tenant, j.queue, j.lane, j.key, j.kind, j.version, j.state, j.attempt, j.max_attempts, j.snoozes, j.batch_id,
+       j.seq, j.generation, j.items, NULL::text AS payload, NULL::text AS output, j.error, j.worker_id, j.created_at, j.run_at,
+       j.started_at, j.finished_at
+FROM unnest($2::text[]) AS s (state) CROSS JOIN LATERAL (
+    SELECT i.* FROM job i WHERE i.batch_id = $1 AND i.state = s.state AND i.kind = 'chunk' ORDER BY i.id LIMIT $3) AS j";
+
+/// The first chunks of a batch in each of these states.
+pub(super) async fn first_chunks(
+    conn: &mut PgConnection,
+    batch: BatchId,
+    states: &[JobState],
+    each: u32,
+) -> Outcome<Vec<JobView>> {
+    let states: Vec<&str> = states.iter().map(|state| state.as_str()).collect();
+    let query = sqlx::query_as(FIRST_CHUNKS).bind(batch.0).bind(states).bind(i64::from(each));
+    let rows: Vec<JobRow> = query.fetch_all(conn).await?;
+    Ok(rows.into_iter().map(JobRow::view).collect::<Result<_, StoreError>>()?)
+}
+
 /// Whether so few have died since the time that is asked for that all of them can be read.
 async fn few_recent(conn: &mut PgConnection, filter: &JobFilter) -> Outcome<bool> {
     let mut query = Query::new("SELECT count(*) FROM (SELECT 1 FROM job j WHERE j.tenant = ");

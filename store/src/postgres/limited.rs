@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::claim::{self, ClaimedRow, claiming, claims_lock, let_go, served};
 use super::fault::Outcome;
 use super::limits::{catch, limits};
-use super::values::{count, plain};
+use super::values::count;
 use super::work::{Work, priority_of};
 use crate::limits::{self, CAUGHT_MAX, KEYS_LOOK, Stream, Walked};
 use crate::{Claim, JobBlockers, LimitedClaim};
@@ -147,23 +147,21 @@ pub(super) async fn claim_limited(work: &mut Work<'_>, claim: &&Claim) -> Outcom
     Ok(LimitedClaim { claimed, wait: limits::wait(&choice, facts.now) })
 }
 
+/// A job as limits see it, the time, and whether its message is still in the outbox.
+const BLOCKED: &str = "
+SELECT j.queue, j.lane, j.kind, j.tenant, COALESCE(j.key, ''), now(),
+       EXISTS (SELECT 1 FROM outbox o WHERE o.purpose = 'dispatch' AND o.queue = j.queue AND strpos(o.jobs, $2) > 0)
+FROM job j WHERE j.id = $1";
+
 /// What keeps a job from beginning.
 pub(super) async fn blockers(conn: &mut PgConnection, job: JobId) -> Outcome<JobBlockers> {
-    let statement = "SELECT queue, lane, kind, tenant, COALESCE(key, '') FROM job WHERE id = $1";
-    let row: Option<(String, i16, String, String, String)> =
-        sqlx::query_as(statement).bind(job.0).fetch_optional(&mut *conn).await?;
-    let Some((queue, lane, kind, tenant, key)) = row else { return Ok(JobBlockers::default()) };
+    let row: Option<(String, i16, String, String, String, Instant, bool)> =
+        sqlx::query_as(BLOCKED).bind(job.0).bind(job.to_string()).fetch_optional(&mut *conn).await?;
+    let Some((queue, lane, kind, tenant, key, now, in_outbox)) = row else { return Ok(JobBlockers::default()) };
     let stream = Stream { queue, priority: priority_of(lane)?, kind };
     let found = limits::covering(limits_now(conn).await?, std::slice::from_ref(&stream));
     let group = limits::group_of(stream, Key { tenant, key }, job);
-    let facts = facts(conn, found, std::slice::from_ref(&group)).await?;
-    let in_outbox = sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM outbox WHERE purpose = 'dispatch' AND queue = $1 AND strpos(jobs, $2) > 0)",
-    )
-    .bind(plain(&group.queue))
-    .bind(job.to_string())
-    .fetch_one(conn)
-    .await?;
+    let facts = facts(conn, now, found, std::slice::from_ref(&group)).await?;
     Ok(JobBlockers { hindrances: hindrances(&facts, &group.queue, &group.kind, &group.key), in_outbox })
 }
 
@@ -186,14 +184,14 @@ async fn look(
 ) -> Outcome<(Facts, Choice)> {
     let turns = turns(conn, streams).await?;
     let (groups, cut) = groups(conn, claim, streams, &turns).await?;
-    let facts = Facts { turns, cut, ..facts(conn, limits, &groups).await? };
+    let now: Instant = sqlx::query_scalar("SELECT now()").fetch_one(&mut *conn).await?;
+    let facts = Facts { turns, cut, ..facts(conn, now, limits, &groups).await? };
     let choice = choose(&facts, &groups, claim.limit);
     Ok((facts, choice))
 }
 
 /// What is used up.
-async fn facts(conn: &mut PgConnection, limits: Vec<Limit>, groups: &[Group]) -> Outcome<Facts> {
-    let now: Instant = sqlx::query_scalar("SELECT now()").fetch_one(&mut *conn).await?;
+async fn facts(conn: &mut PgConnection, now: Instant, limits: Vec<Limit>, groups: &[Group]) -> Outcome<Facts> {
     let counts = limits.iter().any(|limit| limit.spec.concurrency.is_some());
     let running = if counts { running(conn).await? } else { Vec::new() };
     let buckets = buckets(conn, &limits, groups).await?;

@@ -176,14 +176,17 @@ fn origin_of(word: &str) -> Result<LimitOrigin, StoreError> {
 
 /// Which queues and kinds are managed.
 pub(super) async fn limited(conn: &mut PgConnection) -> Outcome<Limited> {
-    let rows: Vec<(String, String)> = sqlx::query_as("SELECT scope, name FROM managed").fetch_all(&mut *conn).await?;
-    let mut limited = Limited { specs: queue_specs(conn).await?, ..Limited::default() };
-    for (scope, name) in rows {
-        if scope == "queue" {
-            limited.queues.insert(name)
+    let all = "SELECT scope, name, NULL::text FROM managed UNION ALL SELECT 'spec', name, spec FROM queue_spec";
+    let rows: Vec<(String, String, Option<String>)> = sqlx::query_as(all).fetch_all(conn).await?;
+    let mut limited = Limited::default();
+    for (scope, name, spec) in rows {
+        if let Some(spec) = spec {
+            limited.specs.insert(name.clone(), from_json(&spec, &format!("queue {name}"))?);
+        } else if scope == "queue" {
+            limited.queues.insert(name);
         } else {
-            limited.kinds.insert(name)
-        };
+            limited.kinds.insert(name);
+        }
     }
     Ok(limited)
 }

@@ -8,6 +8,7 @@
 //! callers poll.
 
 mod accounts;
+mod acknowledged;
 mod audit;
 mod chunks;
 mod claim;
@@ -31,6 +32,7 @@ mod history;
 mod job_list;
 mod limited;
 mod limits;
+mod logs;
 mod migrate;
 mod notifier;
 mod notify;

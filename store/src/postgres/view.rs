@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use gristmill_core::Instant;
 use gristmill_core::batch::Counts;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
+use gristmill_core::job::JobState;
 use sqlx::postgres::PgConnection;
 use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
@@ -195,6 +196,10 @@ impl Views for PostgresStore {
 
     async fn chunk_briefs(&self, batch: BatchId, first: i64, limit: u32) -> Result<Vec<ChunkBrief>> {
         look!(self, chunks::briefs, batch, first, limit)
+    }
+
+    async fn first_chunks(&self, batch: BatchId, states: &[JobState], each: u32) -> Result<Vec<JobView>> {
+        look!(self, job_list::first_chunks, batch, states, each)
     }
 
     async fn chunk_ranges(&self, batch: BatchId, width: u32) -> Result<ChunkRanges> {

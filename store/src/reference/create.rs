@@ -88,7 +88,7 @@ impl Batches for ReferenceStore {
         let ids: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
         super::poison::remember_discarded(&mut t.state, id, &ids, t.now);
         for job in ids {
-            t.state.jobs.remove(&job);
+            t.state.remove_job(job);
         }
         t.state.batches.remove(&id);
         t.state.results.retain(|(batch, _), _| *batch != id);

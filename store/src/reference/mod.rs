@@ -8,6 +8,7 @@
 //! A [`Clause`] of the contract can be removed, to see whether the tests notice.
 
 mod accounts;
+mod acknowledged;
 mod audit;
 mod batch_ends;
 mod claim;
@@ -28,6 +29,7 @@ mod hints;
 mod history;
 mod insert;
 mod limits;
+mod logs;
 mod notify;
 mod operated;
 mod operation;

@@ -226,7 +226,7 @@ pub(super) fn begin(
 
 /// Removes a job, and keeps its idempotency key for as long as it is promised.
 pub(super) fn remove(t: &mut Transition<'_>, job: &Job, noun: PruneNoun, keys: Duration, report: &mut PruneReport) {
-    t.state.jobs.remove(&job.id);
+    t.state.remove_job(job.id);
     if let Some(key) = job.idempotency_key.as_ref().filter(|key| job.batch.is_none() || !dies_with_batch(key)) {
         keep_key(t, (&job.tenant, "job", key), job.id.0, later(job.created_at, keys), report);
     }

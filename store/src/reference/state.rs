@@ -25,8 +25,9 @@ use super::operation::{KeptBatch, KeptJob, Operation};
 use super::schedules::{Backfill, Tick};
 use crate::error::Result;
 use crate::{
-    AttemptView, EmailAttempt, EmailRecord, EmailView, KeptAnswer, LimitOrigin, NewWorker, PauseView, PoisonMessage,
-    PruneNoun, PrunedView, Purpose, QuarantineView, RequestKey, ScheduleView, StoredResult,
+    AcknowledgementView, AttemptView, EmailAttempt, EmailRecord, EmailView, KeptAnswer, LimitOrigin, LogView,
+    NewWorker, PauseView, PoisonMessage, PruneNoun, PrunedView, Purpose, QuarantineView, RequestKey, ScheduleView,
+    StoredResult,
 };
 
 /// A name that belongs to a tenant: of a queue, or a key.
@@ -78,6 +79,10 @@ pub(super) struct State {
     /// What has passed and is not in the history yet, and the history.
     pub(super) flow: BTreeMap<PassedKey, Throughput>,
     pub(super) history: BTreeMap<HistoryKey, Throughput>,
+    /// Errors that an operator has seen, by tenant and fingerprint.
+    pub(super) acknowledged: BTreeMap<Named, AcknowledgementView>,
+    /// What attempts have said, by job and attempt.
+    pub(super) logs: BTreeMap<(JobId, u32), KeptLog>,
     pub(super) ids: Ids,
 }
 
@@ -95,6 +100,14 @@ pub(super) struct KeptRequest {
     pub(super) lease_until: Instant,
     pub(super) keep_until: Instant,
     pub(super) answer: Option<KeptAnswer>,
+}
+
+/// What an attempt has said, and who wrote it.
+#[derive(Debug, Clone)]
+pub(super) struct KeptLog {
+    pub(super) worker: WorkerId,
+    pub(super) revision: u64,
+    pub(super) view: LogView,
 }
 
 /// A limit, and where it was created.
@@ -138,8 +151,16 @@ impl State {
             turns: Turns::new(),
             flow: BTreeMap::new(),
             history: BTreeMap::new(),
+            acknowledged: BTreeMap::new(),
+            logs: BTreeMap::new(),
             ids: Ids { seed, drawn: 0, rows: 0 },
         }
+    }
+
+    /// A job goes with what its attempts have said.
+    pub(super) fn remove_job(&mut self, job: JobId) {
+        self.jobs.remove(&job);
+        self.logs.retain(|(of, _), _| *of != job);
     }
 
     /// The id behind an idempotency key that has outlived its row.

@@ -80,6 +80,16 @@ impl Views for ReferenceStore {
         Ok(found)
     }
 
+    async fn first_chunks(&self, id: BatchId, states: &[JobState], each: u32) -> Result<Vec<JobView>> {
+        let t = Transition::begin(self);
+        let of = |state: &JobState| {
+            let own = chunks_of(&t.state, id).filter(|(_, job)| job.state == *state && job.kind == "chunk");
+            let chunk = |(_, job): (i64, &Job)| JobView { output: None, ..job_view(job) };
+            own.take(most(each)).map(chunk).collect::<Vec<_>>()
+        };
+        Ok(states.iter().flat_map(of).collect())
+    }
+
     async fn chunk_ranges(&self, id: BatchId, width: u32) -> Result<ChunkRanges> {
         let t = Transition::begin(self);
         let width = i64::from(width.max(1));

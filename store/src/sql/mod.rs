@@ -6,6 +6,7 @@
 //! plan: see `docs/decisions/0012-cold-transitions-once.md`.
 
 pub(crate) mod accounts;
+pub(crate) mod acknowledged;
 pub(crate) mod archived;
 pub(crate) mod audit;
 pub(crate) mod backfills;
@@ -15,6 +16,7 @@ pub(crate) mod deletion;
 pub(crate) mod email;
 pub(crate) mod expiry;
 pub(crate) mod history;
+pub(crate) mod logs;
 pub(crate) mod operations;
 pub(crate) mod outbox;
 pub(crate) mod poison;

@@ -1,6 +1,7 @@
 //! Lists of jobs, newest first: whatever is asked for, an index has it in order. The mirror of PostgreSQL's, which says
 //! how.
 
+use gristmill_core::id::BatchId;
 use gristmill_core::job::JobState;
 use gristmill_core::query::Key;
 use serde_json::Value;
@@ -30,6 +31,28 @@ pub(super) async fn jobs(store: &SqliteStore, filter: &JobFilter, page: &Page) -
     let recent = filter.is_recent() && few_recent(store, filter).await?;
     let mut query = if recent { list.recent() } else { list.streams()? };
     let rows = query.build().fetch_all(&store.readers).await.map_err(database)?;
+    rows.iter().map(job_view).collect()
+}
+
+/// The first chunks of a batch in each state, through the index of its jobs.
+const FIRST_CHUNKS: &str = "
+    SELECT n.id, n.tenant, n.queue, n.lane, n.key, n.kind, n.version, n.state, n.attempt, n.max_attempts, n.snoozes, n.batch_id,
+           n.seq, n.generation, n.items, NULL AS output, n.error, n.worker_id, n.created_at, n.run_at, n.started_at,
+           n.finished_at
+    FROM json_each(?2) s CROSS JOIN job n ON n.id IN (
+        SELECT i.id FROM job i INDEXED BY job_in_batch
+        WHERE i.batch_id = ?1 AND i.state = s.value AND i.kind = 'chunk' ORDER BY i.id LIMIT ?3)
+    ORDER BY s.key, n.id";
+
+/// The first chunks of a batch in each of these states.
+pub(super) async fn first_chunks(
+    store: &SqliteStore,
+    batch: BatchId,
+    states: &[JobState],
+    each: u32,
+) -> Result<Vec<JobView>> {
+    let query = sqlx::query(FIRST_CHUNKS).bind(batch.0).bind(check::json(states)?).bind(each);
+    let rows = query.fetch_all(&store.readers).await.map_err(database)?;
     rows.iter().map(job_view).collect()
 }
 

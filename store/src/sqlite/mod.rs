@@ -5,6 +5,7 @@
 //! Everything that concerns many rows is one statement with one JSON parameter.
 
 mod accounts;
+mod acknowledged;
 mod audit;
 mod chunks;
 mod claim;
@@ -29,6 +30,7 @@ mod job_row;
 mod limited;
 mod limits;
 mod lock;
+mod logs;
 mod notify;
 mod opening;
 mod operations;

@@ -134,6 +134,10 @@ impl Views for SqliteStore {
         chunks::briefs(self, batch, first, limit).await
     }
 
+    async fn first_chunks(&self, batch: BatchId, states: &[JobState], each: u32) -> Result<Vec<JobView>> {
+        job_list::first_chunks(self, batch, states, each).await
+    }
+
     async fn chunk_ranges(&self, batch: BatchId, width: u32) -> Result<ChunkRanges> {
         chunks::ranges(self, batch, width).await
     }

@@ -110,7 +110,8 @@ impl TestStore {
 
     /// Deletes everything in it.
     pub async fn empty(&self) {
-        const TABLES: [&str; 23] = [
+        const TABLES: [&str; 24] = [
+            "error_acknowledged",
             "job",
             "batch",
             "operation",

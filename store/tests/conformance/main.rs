@@ -49,6 +49,7 @@ macro_rules! conformance {
 
 mod access;
 mod accounts;
+mod acknowledging;
 mod asking;
 mod auditing;
 mod batch_ends;
@@ -67,6 +68,7 @@ mod fan_in;
 mod federated;
 mod history;
 mod limits;
+mod logs;
 mod misrouted;
 mod notifying;
 mod opening;

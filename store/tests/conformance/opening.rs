@@ -79,6 +79,8 @@ async fn emptied(store: &TestStore) {
         "outbox",
         "quarantine",
         "result",
+        "attempt_log",
+        "error_acknowledged",
         "attempt",
         "job",
         "batch",

@@ -149,6 +149,14 @@ async fn chunks_are_shown_one_by_one_and_counted_by_ranges(store: TestStore) {
     assert_eq!((chunk.job, chunk.state, chunk.attempt, chunk.items), (claimed[2].fence.job, JobState::Dead, 1, 3));
     assert!(chunk.started_at.is_some() && chunk.finished_at >= chunk.started_at);
     assert_eq!(store.chunk_briefs(id, 7, 10).await.expect("listed"), []);
+    let states = [JobState::Queued, JobState::Dead, JobState::Running, JobState::Cancelled];
+    let first = store.first_chunks(id, &states, 1).await.expect("listed");
+    let seen: Vec<_> = first.iter().map(|chunk| (chunk.state, chunk.id, chunk.payload.is_null())).collect();
+    let waits = store.chunk_briefs(id, 5, 1).await.expect("listed")[0].job;
+    let expected =
+        [(JobState::Queued, waits), (JobState::Dead, claimed[2].fence.job), (JobState::Running, claimed[4].fence.job)];
+    assert_eq!(seen, expected.map(|(state, job)| (state, job, true)));
+    assert_eq!(store.first_chunks(id, &states, 9).await.expect("listed").len(), 4);
     let ranges = store.chunk_ranges(id, 2).await.expect("counted");
     let expected = [
         ChunkRange { first: 0, done: 2, ..ChunkRange::default() },

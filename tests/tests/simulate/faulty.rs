@@ -352,6 +352,7 @@ delegate! {
     output_parts(batch: BatchId, after_seq: i64, limit: u32) -> Vec<StoredParts>;
     chunk_briefs(batch: BatchId, first: i64, limit: u32) -> Vec<ChunkBrief>;
     chunk_ranges(batch: BatchId, width: u32) -> ChunkRanges;
+    first_chunks(batch: BatchId, states: &[JobState], each: u32) -> Vec<JobView>;
     job(tenant: &str, job: JobId) -> Option<JobView>;
     jobs(filter: &JobFilter, page: &Page) -> Vec<JobView>;
     tenants() -> Vec<String>;
@@ -511,6 +512,20 @@ delegate! {
     begin_request(request: &NewRequest) -> BegunRequest;
     answer_request(key: &RequestKey, attempt: Uuid, answer: &KeptAnswer) -> bool;
     forget_request(key: &RequestKey, attempt: Uuid) -> ();
+}
+
+delegate! {
+    Acknowledgements {}
+    acknowledge_error(ack: &NewAcknowledgement, dry_run: bool) -> ControlReport;
+    reopen_error(tenant: &str, fingerprint: &str, dry_run: bool) -> ControlReport;
+    acknowledged(tenant: &str) -> Vec<AcknowledgementView>;
+}
+
+delegate! {
+    Logs {}
+    write_logs(logs: &[NewLog]) -> u64;
+    logs(tenant: &str, job: JobId, attempt: Option<u32>, limit: u32) -> Vec<LogView>;
+    prune_logs(before: Instant, limit: u32) -> u64;
 }
 
 delegate! {

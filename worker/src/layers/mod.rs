@@ -2,16 +2,17 @@
 //!
 //! From the outermost to the innermost:
 //!
-//! 1. [`span`]: everything logged while the attempt runs carries the job's fields (apalis' `TraceLayer`).
-//! 2. [`judge`]: turns the claimed job into an attempt, and asks `settle` what its ending means.
-//! 3. [`measure`]: records how long the attempt took.
-//! 4. [`program`]: the layers that the program has added, the first one outermost. If there are any, 5 to 8 stand
+//! 1. [`voiced`]: what is said within is kept with the job.
+//! 2. [`span`]: everything logged while the attempt runs carries the job's fields (apalis' `TraceLayer`).
+//! 3. [`judge`]: turns the claimed job into an attempt, and asks `settle` what its ending means.
+//! 4. [`measure`]: records how long the attempt took.
+//! 5. [`program`]: the layers that the program has added, the first one outermost. If there are any, 6 to 9 stand
 //!    around them too, with a second to spare: a layer that panics or hangs costs its own attempt and nothing else.
-//! 5. [`revocation`]: a stop, a lost lease and a cancelled job end the attempt.
-//! 6. [`timeout`]: so does the job's own time limit, which unlike tower's differs from job to job.
-//! 7. [`endings`]: turns an error into an ending.
-//! 8. apalis' `CatchPanicLayer`: turns a panic into an error.
-//! 9. [`dispatch`]: the handler of the job's kind.
+//! 6. [`revocation`]: a stop, a lost lease and a cancelled job end the attempt.
+//! 7. [`timeout`]: so does the job's own time limit, which unlike tower's differs from job to job.
+//! 8. [`endings`]: turns an error into an ending.
+//! 9. apalis' `CatchPanicLayer`: turns a panic into an error.
+//! 10. [`dispatch`]: the handler of the job's kind.
 //!
 //! There is no layer for concurrency: a job is claimed only when a slot is free, and keeps the slot until its ending
 //! has been handed over, which a limit around the handler could not guarantee.
@@ -24,6 +25,7 @@ mod program;
 mod revocation;
 mod span;
 mod timeout;
+mod voiced;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -31,6 +33,7 @@ use std::time::Duration;
 
 use apalis::layers::catch_panic::{CatchPanicLayer, CatchPanicService};
 use gristmill_jobs::Registry;
+use gristmill_jobs::attempt_log::Recorder;
 use gristmill_store::StoreHandle;
 use tower::Layer;
 use tower::util::Either;
@@ -43,6 +46,7 @@ use measure::{Measure, MeasureLayer};
 use revocation::{Revocation, RevocationLayer};
 use span::{Spanned, span_layer};
 use timeout::{Timeout, TimeoutLayer};
+use voiced::{VoiceLayer, Voiced};
 
 pub use apalis_core::error::BoxDynError;
 pub use endings::{Panicked, finish};
@@ -59,16 +63,23 @@ type Guarded<S> = Revocation<Timeout<Endings<CatchPanicService<S, OnPanic>>>>;
 type Handlers = Guarded<Dispatch>;
 
 /// The whole stack. It takes a claimed job, and returns what is to be written down.
-pub(crate) type Attempts = Spanned<Judge<Measure<Either<Handlers, Guarded<program::Program>>>>>;
+pub(crate) type Attempts = Voiced<Spanned<Judge<Measure<Either<Handlers, Guarded<program::Program>>>>>>;
 
 /// Builds the stack.
-pub(crate) fn attempts(store: StoreHandle, registry: Registry, layers: &Layers, clocks: Arc<Clocks>) -> Attempts {
+pub(crate) fn attempts(
+    store: StoreHandle,
+    registry: Registry,
+    layers: &Layers,
+    clocks: Arc<Clocks>,
+    recorder: Recorder,
+) -> Attempts {
     let handlers = guarded(Dispatch::new(registry), handler_panicked, Duration::ZERO);
     let inside = match layers.around(&handlers) {
         None => Either::Left(handlers),
         Some(program) => Either::Right(guarded(program, layer_panicked, PROGRAM_GRACE)),
     };
-    span_layer().layer(JudgeLayer { store }.layer(MeasureLayer { clocks }.layer(inside)))
+    let judged = JudgeLayer { store }.layer(MeasureLayer { clocks }.layer(inside));
+    VoiceLayer { recorder }.layer(span_layer().layer(judged))
 }
 
 fn guarded<S>(inside: S, on_panic: OnPanic, grace: Duration) -> Guarded<S> {

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use gristmill_broker::Broker;
+use gristmill_core::attempt_log::{LogLevel, LogSource};
 use gristmill_core::duration::Span;
 use gristmill_core::id::{DEFAULT_TENANT, JobId};
 use gristmill_core::job::{JobState, NewJob};
 use gristmill_core::retry::RetryPolicy;
+use gristmill_jobs::attempt_log::Voice;
 use gristmill_jobs::{Finish, Handler, JobContext, Registry};
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::testing::TestStore;
@@ -70,6 +72,13 @@ impl Handler for Told {
             "listen" => {
                 context.cancel.cancelled().await;
                 Finish::failed("it was told to end")
+            }
+            "speak" => {
+                let voice = Voice::current().expect("an attempt has a voice");
+                voice.say(LogSource::Handler, Some(LogLevel::Info), "good morning, password=hunter2");
+                self.0.go.notified().await;
+                voice.say(LogSource::Handler, Some(LogLevel::Warn), "good night");
+                Finish::done(None)
             }
             other => panic!("no test does `{other}`"),
         }

@@ -4,6 +4,7 @@ mod endings;
 mod env;
 mod layers;
 mod limits;
+mod logs;
 mod loops;
 mod messages;
 mod pausing;

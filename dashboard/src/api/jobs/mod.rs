@@ -1,8 +1,9 @@
-//! Jobs: list, show, enqueue; [`many`]: enqueue many; [`mod@edit`]: edit; [`steer`]: retry, cancel, wait.
+//! Jobs: list, show, enqueue; [`logs`]: what attempts have said; [`many`]: enqueue many; [`mod@edit`]: edit; [`steer`]: retry, cancel, wait.
 
 pub(crate) mod edit;
+mod logs;
 mod many;
-pub(super) mod request;
+pub(crate) mod request;
 mod steer;
 
 use gristmill_core::access::Permission;
@@ -30,6 +31,7 @@ pub(super) fn routes() -> Routes {
             many::enqueue_many,
         )
         .get("/api/v1/jobs/{job}", "A job with its payload, its attempts and what it waits for", show)
+        .get("/api/v1/jobs/{job}/logs", "What the attempts of a job have said, those of the last one first", logs::list)
         .get_slowly(
             "/api/v1/jobs/{job}/wait",
             "The job once it is final, or as it is when the time is over",

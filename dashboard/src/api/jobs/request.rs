@@ -54,7 +54,7 @@ fn at(object: &mut Object) -> Option<DateTime<Utc>> {
 /// # Errors
 ///
 /// Everything that is wrong with it.
-pub(in crate::api) fn job_of(caller: &Caller, request: JobRequest) -> Result<NewJob, Vec<Fault>> {
+pub(crate) fn job_of(caller: &Caller, request: JobRequest) -> Result<NewJob, Vec<Fault>> {
     let program = caller.api().program();
     let fault = |field: &str, message: String| Fault::new(format!("/{field}"), message);
     let job = request.job(&caller.api().run_context().job_defaults);

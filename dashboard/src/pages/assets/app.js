@@ -44,7 +44,7 @@
     while (at) { const next = at.nextSibling; at.remove(); at = next; }
   }
 
-  // --- Times: relative, with the absolute one in the title. ---
+  // --- Times: relative; the absolute one stays in the title. ---
   const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto", style: "short" });
   const units = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
   function times(within = document) {
@@ -55,7 +55,6 @@
         ? `${Math.trunc(Math.abs(seconds) / size)} ${{ day: "d", hour: "h", minute: "min", second: "s" }[unit]}`
         : relative.format(Math.trunc(seconds / size), unit);
       if (time.textContent !== text) time.textContent = text;
-      time.title = `${time.getAttribute("datetime")} (${new Date(at).toLocaleString()} here)`;
     }
   }
 

@@ -1,14 +1,12 @@
 //! The chunks of a batch as a field: one cell each where there is room, else one for each range of them. The range that is
 //! shown is in the address.
 
-use std::str::FromStr;
-
 use gristmill_core::job::JobState;
-use gristmill_core::schema::{PartialSchema, text};
 use gristmill_store::{BatchView, CHUNK_BRIEFS_MAX, ChunkBrief, ChunkRange, ChunkRanges};
 use maud::{Markup, html};
-use utoipa::openapi::{RefOr, Schema};
 
+use super::near::Near;
+use super::zoom::Zoom;
 use crate::gate::Caller;
 use crate::pages::View;
 use crate::pages::charts::heat::{Cell, Look, heat, legend};
@@ -20,50 +18,12 @@ use crate::pages::parts::state::Tone;
 use crate::pages::parts::table::{column, numbers, row, table};
 
 /// How many ranges a field has that shows ranges.
-const RANGES: u64 = 1_000;
+pub(super) const RANGES: u64 = 1_000;
 
 /// How many rows the table beside the field has at most.
 const ROWS: usize = 50;
 
 const NOT_ALL: &str = "So many chunks are in one state that only the first of them are shown as that.";
-
-/// The chunks that are shown, by their numbers: all unless said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Zoom {
-    first: u64,
-    last: u64,
-}
-
-impl Default for Zoom {
-    fn default() -> Self {
-        Self { first: 0, last: u64::MAX }
-    }
-}
-
-impl FromStr for Zoom {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let ends = text.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
-        let sane = ends.filter(|(first, last)| first <= last && *last < i64::MAX as u64);
-        let (first, last) = sane.ok_or_else(|| format!("`{text}` is no range; write one such as 1000-1999"))?;
-        Ok(Self { first, last })
-    }
-}
-
-impl PartialSchema for Zoom {
-    fn schema() -> RefOr<Schema> {
-        text("the first and the last number", "1000-1999")
-    }
-}
-
-impl Zoom {
-    /// The part of it that a batch of so many chunks has, and how many chunks that are.
-    pub(super) fn within(self, chunks: u64) -> (u64, u64) {
-        let first = self.first.min(chunks.saturating_sub(1));
-        (first, self.last.min(chunks.saturating_sub(1)).saturating_sub(first).saturating_add(u64::from(chunks > 0)))
-    }
-}
 
 /// What was read of the chunks.
 enum Seen {
@@ -72,9 +32,12 @@ enum Seen {
 }
 
 /// The field, with its legend and the same as a table.
-pub(super) async fn panel(caller: &Caller, view: &View, batch: &BatchView, zoom: Zoom) -> Markup {
+pub(super) async fn panel(caller: &Caller, view: &View, batch: &BatchView, zoom: Zoom, near: &Near) -> Markup {
     let (first, size) = zoom.within(batch.chunks);
-    let seen = if size <= u64::from(CHUNK_BRIEFS_MAX) {
+    let known = near.part(batch, zoom).filter(|_| near.all);
+    let seen = if near.all {
+        known.map(|(_, chunks)| Seen::OneByOne(chunks.to_vec()))
+    } else if size <= u64::from(CHUNK_BRIEFS_MAX) {
         let (from, limit) = (i64::try_from(first).unwrap_or(i64::MAX), u32::try_from(size).unwrap_or(CHUNK_BRIEFS_MAX));
         view.panel(caller.store().chunk_briefs(batch.id, from, limit)).await.map(Seen::OneByOne)
     } else {
@@ -126,7 +89,8 @@ fn drawn(view: &View, batch: &BatchView, seen: &Seen, first: u64, size: u64) -> 
     }
 }
 
-fn cell(chunk: &ChunkBrief) -> Cell {
+/// A chunk as a cell that leads to it.
+pub(super) fn cell(chunk: &ChunkBrief) -> Cell {
     let (look, filled) = match chunk.state {
         JobState::Done => (Look::Done, 12),
         JobState::Running => (Look::Running, 0),
@@ -142,6 +106,12 @@ fn cell(chunk: &ChunkBrief) -> Cell {
 
 fn range_cell(view: &View, range: &ChunkRange, size: u64) -> Cell {
     let (first, last) = (range.first.unsigned_abs(), range.first.unsigned_abs() + size - 1);
+    Cell { href: view.with("range", Some(&format!("{first}-{last}"))), ..plain_range(range, size) }
+}
+
+/// A range of chunks as a cell that leads nowhere.
+pub(super) fn plain_range(range: &ChunkRange, size: u64) -> Cell {
+    let (first, last) = (range.first.unsigned_abs(), range.first.unsigned_abs() + size - 1);
     let filled = u8::try_from(range.done * 12 / size.max(1)).unwrap_or(12);
     let mut title = format!("chunks {first} to {last}: {} of {size} done", range.done);
     for (count, word) in [
@@ -154,7 +124,7 @@ fn range_cell(view: &View, range: &ChunkRange, size: u64) -> Cell {
             title.push_str(&format!(", {count} {word}"));
         }
     }
-    Cell { look: look(range, size), filled, title, href: view.with("range", Some(&format!("{first}-{last}"))) }
+    Cell { look: look(range, size), filled, title, href: String::new() }
 }
 
 /// One by one shown chunks as a single row of counts for each hundred.
@@ -225,19 +195,6 @@ fn twin(ranges: &[(ChunkRange, u64)]) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_range_in_the_address_is_cut_to_what_there_is() {
-        let zoom = |text: &str| text.parse::<Zoom>();
-        assert_eq!(zoom("10-19").expect("a range").within(1_000), (10, 10));
-        assert_eq!(zoom("990-2000").expect("a range").within(1_000), (990, 10));
-        assert_eq!(zoom("5000-6000").expect("a range").within(1_000), (999, 1));
-        assert_eq!(Zoom::default().within(1_000), (0, 1_000));
-        assert_eq!(Zoom::default().within(0), (0, 0));
-        for odd in ["", "7", "9-3", "a-b", "-1-2", "0-9223372036854775807"] {
-            zoom(odd).expect_err(odd);
-        }
-    }
 
     #[test]
     fn many_ranges_become_few_and_lose_nothing() {

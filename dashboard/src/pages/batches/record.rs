@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use gristmill_service::documents::{EtaRecordDocument, EtaSaidDocument};
-use gristmill_service::eta_record::{eta_record, held_before};
+use gristmill_service::eta_record::{eta_record_by, held_before};
 use gristmill_store::BatchView;
 use maud::{Markup, html};
 
+use super::near::Near;
 use crate::gate::Caller;
 use crate::pages::View;
 use crate::pages::charts::track::{Moment, track};
@@ -18,20 +19,23 @@ const SLIPPED: i64 = 5;
 
 /// What was said before, as a picture and in words. Nothing when there is nothing to be said, as of a batch with too many
 /// chunks.
-pub(super) async fn panel(caller: &Caller, view: &View, batch: &BatchView, before: bool) -> Markup {
-    let read = view.panel(eta_record(caller.store(), batch)).await.flatten();
+pub(super) async fn panel(caller: &Caller, view: &View, batch: &BatchView, before: bool, near: &Near) -> Markup {
+    let read = near.whole().filter(|chunks| !chunks.is_empty()).map(|chunks| eta_record_by(batch, chunks));
     let Some(record) = read.filter(|record| record.said.iter().any(|said| said.eta.likely.is_some())) else {
         return Markup::default();
     };
-    let about = said(&record);
-    let moments: Vec<Moment> = record.said.iter().map(moment).collect();
-    let picture = track("estimates-chart", "When the batch was said to end", &about, &moments, record.ended_at);
     let inner = html! {
-        p { (about) }
+        p { (said(&record)) }
         (others(caller, view, batch, before).await)
-        (picture)
+        (picture(&record))
     };
     part("estimates", "How the estimate has held", inner)
+}
+
+/// What was said, as a picture.
+pub(super) fn picture(record: &EtaRecordDocument) -> Markup {
+    let moments: Vec<Moment> = record.said.iter().map(moment).collect();
+    track("estimates-chart", "When the batch was said to end", &said(record), &moments, record.ended_at)
 }
 
 /// How the ranges of the batches before it have held, once it is asked for: their chunks have to be read for it.
@@ -60,7 +64,7 @@ fn moment(said: &EtaSaidDocument) -> Moment {
 }
 
 /// What can be seen, in words.
-fn said(record: &EtaRecordDocument) -> String {
+pub(super) fn said(record: &EtaRecordDocument) -> String {
     let slipped = record.slipped_seconds.unwrap_or(0);
     let by = duration(Duration::from_secs(slipped.unsigned_abs()));
     let moved = match slipped {

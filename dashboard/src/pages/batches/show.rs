@@ -1,20 +1,22 @@
 //! A batch: its head, its chunks as a field of cells, what it waits for, and its tabs.
 
+use chrono::{DateTime, Utc};
 use gristmill_core::access::Permission;
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::BatchId;
 use gristmill_core::job::JobState;
-use gristmill_jobs::kind::chunk::CHUNK;
-use gristmill_service::eta::eta;
-use gristmill_store::{BatchView, JobFilter, JobView, Page as Rows, Wait, why_batch};
+use gristmill_service::eta::eta_by;
+use gristmill_store::{BatchView, JobView, Wait, why_batch_by};
 use maud::{Markup, html};
 
-use super::grid::{self, Zoom};
+use super::grid;
 use super::list;
+use super::near::Near;
 use super::record;
 use super::steer::actions;
 use super::tabs::{self, Tab};
 use super::timeline;
+use super::zoom::Zoom;
 use crate::api::batches::find;
 use crate::gate::{Allowed, Caller, Paging, Parameters, Params, Path, Query, perm};
 use crate::live::Topic;
@@ -58,12 +60,13 @@ pub(super) async fn show(
     Params((wanted, paging)): Params<(Wanted, Paging)>,
 ) -> Paged {
     let batch = find(&caller, id).await?;
+    let near = Near::read(&caller, &view, &batch).await;
     let main = html! {
         (title(&caller, &view, &batch))
-        (summary(&caller, &view, &batch).await)
-        (grid::panel(&caller, &view, &batch, wanted.zoom).await)
-        @if batch.chunks > 0 { (timeline::panel(&caller, &view, &batch, wanted.zoom).await) }
-        (record::panel(&caller, &view, &batch, wanted.before).await)
+        (summary(&view, &batch, &near))
+        (grid::panel(&caller, &view, &batch, wanted.zoom, &near).await)
+        @if batch.chunks > 0 { (timeline::panel(&caller, &view, &batch, wanted.zoom, &near).await) }
+        (record::panel(&caller, &view, &batch, wanted.before, &near).await)
         @if !batch.state.is_final() { (blocked(&caller, &view, &batch).await) }
         (tabs::shown(&caller, &view, &batch, wanted.tab, &wanted.states, &paging).await?)
         (copies(&format!("gristmill batch show {id}"), &format!("/api/v1/batches/{id}")))
@@ -102,15 +105,15 @@ fn title(caller: &Caller, view: &View, batch: &BatchView) -> Markup {
 }
 
 /// The numbers, the bar, and when it will have ended.
-async fn summary(caller: &Caller, view: &View, batch: &BatchView) -> Markup {
-    let estimate = view.panel(eta(caller.store(), batch, view.now())).await.flatten();
+fn summary(view: &View, batch: &BatchView, near: &Near) -> Markup {
+    let estimate = near.chunks.as_ref().and_then(|chunks| eta_by(batch, chunks, view.now()));
     panel(
         "summary",
         "Items",
         html! {
             (progress(batch))
             (legend(&shares(&batch.counts)))
-            (numbers(view, batch))
+            (numbers(view.now(), batch))
             @if let Some(estimate) = &estimate {
                 p id="eta" { span class="muted" { "Ends: " } (eta_part::eta(estimate, view.now())) }
             }
@@ -118,10 +121,10 @@ async fn summary(caller: &Caller, view: &View, batch: &BatchView) -> Markup {
     )
 }
 
-fn numbers(view: &View, batch: &BatchView) -> Markup {
+pub(super) fn numbers(now: DateTime<Utc>, batch: &BatchView) -> Markup {
     let counts = &batch.counts;
     let ended = counts.input - counts.pending();
-    let running = batch.finished_at.unwrap_or(view.now()) - batch.created_at;
+    let running = batch.finished_at.unwrap_or(now) - batch.created_at;
     let rate = ended as f64 / steps(running.as_seconds_f64(), batch.finished_at.is_some());
     let so_far = if batch.state == BatchState::Open { " so far" } else { "" };
     let done = html! { (percent(ended, counts.input)) " " span class="muted" { "of " (count(counts.input)) (so_far) } };
@@ -169,19 +172,16 @@ const NAMED: u32 = 8;
 
 /// Why it is not done: the chunks that are not, and what they wait for.
 async fn blocked(caller: &Caller, view: &View, batch: &BatchView) -> Markup {
-    let reasons = view.panel(why_batch(caller.whole_store(), batch)).await;
-    let mut named = Vec::new();
-    for state in [JobState::Running, JobState::Retry, JobState::Queued, JobState::Dead] {
-        let filter = JobFilter {
-            tenant: batch.tenant.clone(),
-            states: vec![state],
-            kind: Some(CHUNK.to_owned()),
-            batch: Some(batch.id),
-            ..JobFilter::default()
-        };
-        let rows = Rows { after: None, limit: NAMED };
-        named.push((state, view.panel(caller.store().jobs(&filter, &rows)).await.unwrap_or_default()));
-    }
+    let store = caller.whole_store();
+    let states = [JobState::Running, JobState::Retry, JobState::Queued, JobState::Scheduled, JobState::Dead];
+    let read = view.panel(store.first_chunks(batch.id, &states, NAMED)).await;
+    let reasons = match &read {
+        Some(chunks) => view.panel(why_batch_by(store, batch, chunks)).await,
+        None => None,
+    };
+    let read = read.unwrap_or_default();
+    let of = |state: JobState| (state, read.iter().filter(|job| job.state == state).cloned().collect::<Vec<JobView>>());
+    let named = states.map(of);
     panel(
         "why",
         "Why is it not done?",

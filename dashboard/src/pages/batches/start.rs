@@ -1,5 +1,7 @@
 //! A form that starts a batch of a definition, or says what it would be. What is wrong stands at its field.
 
+use std::collections::BTreeSet;
+
 use gristmill_core::batch::FailureBudget;
 use gristmill_core::definition::CHUNK_ITEMS_MAX;
 use gristmill_service::start::params::{BadParam, params};
@@ -41,13 +43,15 @@ pub(super) async fn ask(
 
 fn page(caller: &Caller, view: &View, form: &Form, would: Option<Markup>) -> Page {
     let names = definitions(caller);
+    let known = caller.api().program().definitions();
+    let own = known.get(form.given("definition")).map(parameters).unwrap_or_default();
     let inner = match names.is_empty() {
         true => empty(
             "No definition can be started here",
             NO_DEFINITION,
             &["[batch.NAME]\nsource = { csv = \"input.csv\" }"],
         ),
-        false => fields(form, &names, would),
+        false => fields(form, &names, &own, would),
     };
     let about = "A run of a definition of the configuration, over its input or one of your own.";
     let main = html! { (head("Start a batch", about, html! {})) section class="panel" { (inner) } };
@@ -56,7 +60,17 @@ fn page(caller: &Caller, view: &View, form: &Form, would: Option<Markup>) -> Pag
 
 const NO_DEFINITION: &str = "Definitions are in the configuration of the server, and belong to its tenant.";
 
-fn fields(form: &Form, names: &[String], would: Option<Markup>) -> Markup {
+/// What the templates of a definition name: its parameters.
+fn parameters(definition: &Value) -> BTreeSet<String> {
+    const NAMED: &str = "params.";
+    let text = definition.to_string();
+    let name = |rest: &str| rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>();
+    let found =
+        text.match_indices(NAMED).filter(|(at, _)| !text[..*at].ends_with(|c: char| c.is_alphanumeric() || c == '_'));
+    found.map(|(at, _)| name(&text[at + NAMED.len()..])).filter(|name| !name.is_empty()).collect()
+}
+
+fn fields(form: &Form, names: &[String], own: &BTreeSet<String>, would: Option<Markup>) -> Markup {
     let choices: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), name.as_str())).collect();
     let budget = "How many items may be quarantined before it halts: a count, or a percentage such as 2.5%";
     html! {
@@ -65,7 +79,11 @@ fn fields(form: &Form, names: &[String], would: Option<Markup>) -> Markup {
             @if let Some(would) = would { (would) }
             input type="hidden" name="key" value=(form.given("key"));
             (required("definition", "Definition", "What is done with each item").show_choice(form, &choices))
-            (text("params", "Parameters", "One a line, KEY=VALUE; a value that is JSON is read as JSON").show_lines(form, 3))
+            @for name in own {
+                (required(&format!("{OWN}{name}"), &format!("Parameter {name}"), "The definition uses it; JSON is read as JSON").show(form))
+            }
+            @if own.is_empty() { button name="do" value="fields" formnovalidate { "Show its parameters" } }
+            (text("params", "Further parameters", "One a line, KEY=VALUE; a value that is JSON is read as JSON").show_lines(form, 3))
             (text("chunk", "Items in a chunk", "As the definition says, unless given").show(form))
             (text("failure_budget", "Failure budget", budget).show(form))
             (text("input", "Input", INPUT).show_lines(form, 6))
@@ -78,6 +96,9 @@ fn fields(form: &Form, names: &[String], would: Option<Markup>) -> Markup {
     }
 }
 
+/// What the name of a parameter's own field begins with.
+const OWN: &str = "param-";
+
 const INPUT: &str = "Paste one in the form that the definition reads. Empty: where the definition says";
 
 /// What the form asks for.
@@ -85,6 +106,8 @@ struct Asked {
     request: BatchRequest,
     from: Started,
     rehearsal: bool,
+    /// The person wants to see the fields of the definition that they have chosen.
+    only_fields: bool,
 }
 
 fn read(form: &mut Form) -> Option<Asked> {
@@ -96,14 +119,21 @@ fn read(form: &mut Form) -> Option<Asked> {
     let failure_budget = form.optional::<FailureBudget>("failure_budget");
     let lines: Vec<String> =
         form.text("params").unwrap_or_default().lines().map(str::trim).map(str::to_owned).collect();
-    let lines: Vec<String> = lines.into_iter().filter(|line| !line.is_empty()).collect();
+    let mut lines: Vec<String> = lines.into_iter().filter(|line| !line.is_empty()).collect();
+    let own: Vec<String> = form.names_after(OWN).map(str::to_owned).collect();
+    for name in own {
+        if let Some(value) = form.required::<String>(&format!("{OWN}{name}")) {
+            lines.push(format!("{name}={value}"));
+        }
+    }
     let params = params(&lines).unwrap_or_else(|BadParam(line)| {
         form.fault("params", format!("has `{line}`, which is not KEY=VALUE"));
         Value::Null
     });
     let input = form.text("input");
     let idempotency_key = form.text("key").map(|key| format!("page/{key}"));
-    let rehearsal = form.text("do").as_deref() == Some("check");
+    let wish = form.text("do");
+    let (rehearsal, only_fields) = (wish.as_deref() == Some("check"), wish.as_deref() == Some("fields"));
     let from = if input.is_some() { Started::FromBody } else { Started::AsDefined };
     let files = if input.is_some() { vec!["-".to_owned()] } else { Vec::new() };
     let stdin = input.map(|mut text| {
@@ -114,14 +144,19 @@ fn read(form: &mut Form) -> Option<Asked> {
     let name = name?;
     let request =
         BatchRequest { name, input: files, chunk, failure_budget, params, idempotency_key, stdin, trace: None };
-    Some(Asked { request, from, rehearsal })
+    Some(Asked { request, from, rehearsal, only_fields })
 }
 
 pub(super) async fn start(caller: Allowed<perm::BatchesStart>, view: View, mut form: Form) -> Result<Sent> {
     let (change, asked) = (form.change(), read(&mut form));
     let _ = form.finish();
     let again = |form: &Form| Ok(Sent::Again(Box::new(page(&caller, &view, form, None).refused())));
-    let Some(Asked { request, from, rehearsal }) = asked.filter(|_| !form.is_faulty()) else { return again(&form) };
+    let Some(Asked { request, from, rehearsal, only_fields }) = asked.filter(|_| !form.is_faulty()) else {
+        return again(&form);
+    };
+    if only_fields {
+        return Ok(Sent::Again(Box::new(page(&caller, &view, &form, None))));
+    }
     let change = crate::gate::Change { dry_run: rehearsal, ..change };
     match start_or_rehearse(&caller, &change, request, from).await {
         Ok(StartedBatch::Planned(id)) => {
@@ -137,5 +172,23 @@ pub(super) async fn start(caller: Allowed<perm::BatchesStart>, view: View, mut f
             form.refuse(error)?;
             again(&form)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_parameters_of_a_definition_are_those_that_its_templates_name() {
+        let definition = json!({
+            "source": { "csv": "in/{{ params.shop }}-{{ params.day | date('%F') }}.csv" },
+            "output": { "jsonl": "out/{{ params.shop }}" },
+            "note": "myparams.x params. params",
+        });
+        assert_eq!(parameters(&definition).into_iter().collect::<Vec<_>>(), ["day", "shop"]);
+        assert!(parameters(&json!({ "chunk": 2 })).is_empty());
     }
 }

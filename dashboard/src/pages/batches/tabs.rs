@@ -163,7 +163,8 @@ fn chunk(job: &JobView) -> Row {
     )
 }
 
-fn filter(batch: &BatchView) -> QuarantineFilter {
+/// The items of a batch that were set aside.
+pub(super) fn filter(batch: &BatchView) -> QuarantineFilter {
     QuarantineFilter {
         tenant: batch.tenant.clone(),
         batch: Some(batch.id),
@@ -213,21 +214,27 @@ async fn quarantine(caller: &Caller, view: &View, batch: &BatchView, paging: &Pa
 }
 
 /// How many items and chunks are looked at for their reasons.
-const LOOKED_AT: u32 = 1_000;
+pub(super) const LOOKED_AT: u32 = 1_000;
 
-async fn errors(caller: &Caller, view: &View, batch: &BatchView) -> Result<Markup> {
-    let rows = Rows { after: None, limit: LOOKED_AT };
-    let items = view.read(caller.store().quarantine(&filter(batch), &rows)).await?;
-    let dead = JobFilter {
+/// The dead jobs of a batch.
+pub(super) fn dead(batch: &BatchView) -> JobFilter {
+    JobFilter {
         tenant: batch.tenant.clone(),
         states: vec![JobState::Dead],
         batch: Some(batch.id),
         ..JobFilter::default()
-    };
-    let dead = view.read(caller.store().jobs(&dead, &rows)).await?;
+    }
+}
+
+/// Why items and chunks failed, each reason once.
+pub(super) fn reasons(items: &[QuarantineView], dead: &[JobView]) -> Vec<Group> {
     let reasons = items.iter().map(|item| (item.stage.clone(), item.reason.as_str()));
     let errors = dead.iter().map(|job| (job.kind.clone(), job.error.as_deref().unwrap_or("it left no error")));
-    let groups = grouped_by_reason(reasons.chain(errors));
+    grouped_by_reason(reasons.chain(errors))
+}
+
+/// The same as a table.
+pub(super) fn reasons_table(groups: &[Group]) -> Markup {
     let columns = [numbers("How often"), column("Where"), wide("Reason, with numbers left out"), wide("For example")];
     let shown = groups.iter().enumerate().map(|(at, group)| {
         row(
@@ -240,10 +247,18 @@ async fn errors(caller: &Caller, view: &View, batch: &BatchView) -> Result<Marku
             ],
         )
     });
+    table("errors", "Reasons of failures", &columns, shown)
+}
+
+async fn errors(caller: &Caller, view: &View, batch: &BatchView) -> Result<Markup> {
+    let rows = Rows { after: None, limit: LOOKED_AT };
+    let items = view.read(caller.store().quarantine(&filter(batch), &rows)).await?;
+    let dead = view.read(caller.store().jobs(&dead(batch), &rows)).await?;
+    let groups = reasons(&items, &dead);
     Ok(html! {
         @if groups.is_empty() { (empty("No errors", "Every item that has been looked at went through.", &[])) }
         @else {
-            (table("errors", "Reasons of failures", &columns, shown))
+            (reasons_table(&groups))
             @if items.len().max(dead.len()) >= LOOKED_AT as usize { p class="muted" { "Of the first 1 000 of each." } }
         }
     })
@@ -251,7 +266,7 @@ async fn errors(caller: &Caller, view: &View, batch: &BatchView) -> Result<Marku
 
 /// A reason, with how often it was given.
 #[derive(Debug, PartialEq, Eq)]
-struct Group {
+pub(super) struct Group {
     count: u64,
     place: String,
     reason: String,
@@ -314,7 +329,10 @@ fn result(caller: &Caller, batch: &BatchView) -> Markup {
         None => empty("No result yet", "It is merged from the chunks' results once all of them are final.", &[]),
         Some(_) if !sees_contents(caller) => html! { p class="muted" { "Your role does not show results." } },
         Some(result) => html! {
-            p { a class="button" href={ "/api/v1/batches/" (batch.id) "/results" } download={ (batch.id) ".json" } { "Download" } }
+            p class="acts" {
+                a class="button" href={ "/api/v1/batches/" (batch.id) "/results" } download={ (batch.id) ".json" } { "Download" }
+                a class="button" href={ "/api/v1/batches/" (batch.id) "/report" } download={ (batch.id) ".html" } { "Report" }
+            }
             @for table in tables(result) { (result_table(batch, &table)) }
             (shown_json("result", result))
         },

@@ -1,5 +1,6 @@
 //! The chunks of a batch over time: what ran when and beside what, and which took far longer than most.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use gristmill_core::job::JobState;
 use gristmill_store::{BatchView, CHUNK_BRIEFS_MAX, ChunkBrief};
 use maud::{Markup, html};
 
-use super::grid::Zoom;
+use super::near::Near;
+use super::zoom::Zoom;
 use crate::gate::Caller;
 use crate::pages::View;
 use crate::pages::charts::gantt::{BARS_MAX, Bar, Kind, gantt, legend};
@@ -31,11 +33,17 @@ const ROWS: usize = 50;
 
 /// The timeline of the chunks that are shown, or of those around the place at which the work is: as many as are read one
 /// by one, by their numbers.
-pub(super) async fn panel(caller: &Caller, view: &View, batch: &BatchView, zoom: Zoom) -> Markup {
-    let (first, size) = window(batch, zoom);
-    let from = i64::try_from(first).unwrap_or(i64::MAX);
-    let limit = u32::try_from(size).unwrap_or(CHUNK_BRIEFS_MAX).clamp(1, CHUNK_BRIEFS_MAX);
-    let read = view.panel(caller.store().chunk_briefs(batch.id, from, limit)).await;
+pub(super) async fn panel(caller: &Caller, view: &View, batch: &BatchView, zoom: Zoom, near: &Near) -> Markup {
+    let (first, size, read) = match near.part(batch, zoom) {
+        Some((first, chunks)) => (first, chunks.len() as u64, Some(Cow::Borrowed(chunks))),
+        None => {
+            let (first, size) = window(batch, zoom);
+            let from = i64::try_from(first).unwrap_or(i64::MAX);
+            let limit = u32::try_from(size).unwrap_or(CHUNK_BRIEFS_MAX).clamp(1, CHUNK_BRIEFS_MAX);
+            let read = view.panel(caller.store().chunk_briefs(batch.id, from, limit)).await;
+            (first, u64::from(limit), read.map(Cow::Owned))
+        }
+    };
     late_panel("timeline", "Timeline", read, |chunks| {
         let spans = spans(&chunks, stepped(view.now()));
         let about = said(&spans);
@@ -46,7 +54,7 @@ pub(super) async fn panel(caller: &Caller, view: &View, batch: &BatchView, zoom:
                 Some(picture) => {
                     p class="muted" {
                         @if size < batch.chunks {
-                            "Chunks " (grouped(first)) " to " (grouped(first + u64::from(limit) - 1)) " of " (grouped(batch.chunks)) ". "
+                            "Chunks " (grouped(first)) " to " (grouped(first + size.max(1) - 1)) " of " (grouped(batch.chunks)) ". "
                         }
                         (about)
                         @if bars.len() > BARS_MAX { " The " (BARS_MAX) " longest are drawn one by one, all are in the strip above." }
@@ -78,7 +86,7 @@ fn stepped(now: DateTime<Utc>) -> DateTime<Utc> {
 }
 
 /// A chunk that has begun.
-struct Span<'c> {
+pub(super) struct Span<'c> {
     chunk: &'c ChunkBrief,
     from: DateTime<Utc>,
     to: DateTime<Utc>,
@@ -90,7 +98,7 @@ impl Span<'_> {
         (self.to - self.from).to_std().unwrap_or_default()
     }
 
-    fn bar(&self) -> Bar {
+    pub(super) fn bar(&self) -> Bar {
         let attempts = if self.chunk.attempt > 1 { format!(", attempt {}", self.chunk.attempt) } else { String::new() };
         let title = format!("chunk {}: {}, {}{attempts}", self.chunk.seq, self.kind.word(), duration(self.took()));
         let href = format!("/jobs/{}", self.chunk.job);
@@ -99,7 +107,7 @@ impl Span<'_> {
 }
 
 /// The last attempts of the chunks that run or have ended, each from its beginning to its end.
-fn spans(chunks: &[ChunkBrief], now: DateTime<Utc>) -> Vec<Span<'_>> {
+pub(super) fn spans(chunks: &[ChunkBrief], now: DateTime<Utc>) -> Vec<Span<'_>> {
     let mut spans: Vec<Span<'_>> = chunks.iter().filter_map(|chunk| span(chunk, now)).collect();
     let mut times: Vec<Duration> = spans.iter().filter(|span| span.kind == Kind::Done).map(Span::took).collect();
     times.sort_unstable();
@@ -122,7 +130,7 @@ fn span(chunk: &ChunkBrief, now: DateTime<Utc>) -> Option<Span<'_>> {
 }
 
 /// What can be seen, in a sentence.
-fn said(spans: &[Span<'_>]) -> String {
+pub(super) fn said(spans: &[Span<'_>]) -> String {
     let of = |kind: Kind| spans.iter().filter(|span| span.kind == kind).count() as u64;
     let mut parts = vec![counted(of(Kind::Done) + of(Kind::Slow), "chunk is done", "chunks are done")];
     for (kind, words) in

@@ -176,12 +176,15 @@ fn strip(under_way: &[u64; COLUMNS]) -> Markup {
 
 fn one(bar: &Bar, from: f64, to: f64, y: f64) -> Markup {
     let width = (to - from).max(1.5);
+    let at = format!("translate({} {})", short(from), short(y));
+    let inner = html! {
+        title { (bar.title) }
+        rect class=(bar.kind.class()) width=(short(width)) height=(short(ROW - 2.0)) rx="1.5" {}
+        @if let Some(mark) = bar.kind.mark().filter(|_| width >= 8.0) { path class="mark-line" d=(mark) {} }
+    };
     html! {
-        a href=(bar.href) tabindex="-1" transform={ "translate(" (short(from)) " " (short(y)) ")" } {
-            title { (bar.title) }
-            rect class=(bar.kind.class()) width=(short(width)) height=(short(ROW - 2.0)) rx="1.5" {}
-            @if let Some(mark) = bar.kind.mark().filter(|_| width >= 8.0) { path class="mark-line" d=(mark) {} }
-        }
+        @if bar.href.is_empty() { g transform=(at) { (inner) } }
+        @else { a href=(bar.href) tabindex="-1" transform=(at) { (inner) } }
     }
 }
 

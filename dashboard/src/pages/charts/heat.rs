@@ -100,13 +100,16 @@ pub fn heat(label: &str, cells: &[Cell]) -> Markup {
 fn drawn(cell: &Cell, x: usize, y: usize, first: bool) -> Markup {
     let filled = usize::from(cell.filled).min(SIDE);
     let part = cell.look != Look::Done && filled > 0;
+    let at = format!("translate({x} {y})");
+    let inner = html! {
+        title { (cell.title) }
+        rect class=(cell.look.class()) width=(SIDE) height=(SIDE) rx="2" {}
+        @if part { rect class="f-ok" y=(SIDE - filled) width=(SIDE) height=(filled) rx="1" {} }
+        @if let Some(mark) = cell.look.mark() { path class="mark-line" d=(mark) {} }
+    };
     html! {
-        a href=(cell.href) tabindex=(if first { "0" } else { "-1" }) transform={ "translate(" (x) " " (y) ")" } {
-            title { (cell.title) }
-            rect class=(cell.look.class()) width=(SIDE) height=(SIDE) rx="2" {}
-            @if part { rect class="f-ok" y=(SIDE - filled) width=(SIDE) height=(filled) rx="1" {} }
-            @if let Some(mark) = cell.look.mark() { path class="mark-line" d=(mark) {} }
-        }
+        @if cell.href.is_empty() { g transform=(at) { (inner) } }
+        @else { a href=(cell.href) tabindex=(if first { "0" } else { "-1" }) transform=(at) { (inner) } }
     }
 }
 

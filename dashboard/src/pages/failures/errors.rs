@@ -2,19 +2,25 @@
 
 use gristmill_core::access::Permission;
 use gristmill_core::job::JobState;
-use gristmill_store::{JobFilter, JobView};
+use gristmill_store::{AcknowledgementView, JobFilter, JobView};
 use maud::{Markup, html};
 
-use super::groups::{self, Group, LOOKED_AT, Read, failed_at, fingerprint};
-use crate::gate::{Allowed, ApiError, Caller, Parameters, Params, Path, Query, Routes, perm};
+use super::groups::{self, Group, LOOKED_AT, Read, Standing, failed_at, fingerprint};
+use crate::gate::{Allowed, ApiError, Caller, Parameters, Params, Path, Query, Result, Routes, perm};
 use crate::live::Topic;
-use crate::pages::answer::Paged;
+use crate::pages::answer::{Paged, Redirect};
+use crate::pages::charts::spark::spark;
+use crate::pages::flash::Flash;
+use crate::pages::form::Form;
+use crate::pages::parts::action::Action;
 use crate::pages::parts::copies::{copies, path, shell};
 use crate::pages::parts::empty::empty;
 use crate::pages::parts::filters::{self, Tab, typed};
+use crate::pages::parts::icon::Icon;
 use crate::pages::parts::number::{count, count_or_none, counted};
 use crate::pages::parts::panel::{head, panel};
 use crate::pages::parts::selection::{self, Verb};
+use crate::pages::parts::state::Tone;
 use crate::pages::parts::table::{Row, column, facts, numbers, row, table, wide};
 use crate::pages::parts::{links, state, time};
 use crate::pages::view::{Head, View};
@@ -25,11 +31,11 @@ const LISTED: usize = 200;
 const TICKED: &str = "ticked";
 
 pub(super) fn routes() -> Routes {
-    Routes::default().get("/errors", "Errors of dead and retrying jobs, by fingerprint", list).get(
-        "/errors/{fingerprint}",
-        "The jobs with one error",
-        show,
-    )
+    Routes::default()
+        .get("/errors", "Errors of dead and retrying jobs, by fingerprint", list)
+        .get("/errors/{fingerprint}", "The jobs with one error", show)
+        .post("/errors/{fingerprint}/acknowledge", "Note that an error was seen", acknowledge)
+        .post("/errors/{fingerprint}/reopen", "Take that back", reopen)
 }
 
 /// Whose errors are shown.
@@ -91,7 +97,10 @@ impl Wanted {
 
 async fn list(caller: Allowed<perm::JobsRead>, view: View, Params(wanted): Params<Wanted>) -> Paged {
     let read = groups::read(&caller, &view, &wanted.filter(caller.tenant())).await?;
-    let groups = groups::grouped(&read.jobs, view.now());
+    let seen = view.panel(caller.store().acknowledged(caller.tenant())).await.unwrap_or_default();
+    let mut groups = groups::grouped(&read.jobs, view.now());
+    // What needs no look comes last.
+    groups.sort_by_key(|group| matches!(group.standing(&seen), Standing::Acknowledged(_)));
     let about = html! { (counted(groups.len() as u64, "error", "errors")) " of " (jobs(&read)) };
     let main = html! {
         (head("Errors", about, Markup::default()))
@@ -101,7 +110,7 @@ async fn list(caller: Allowed<perm::JobsRead>, view: View, Params(wanted): Param
                 typed("queue", "Queue", wanted.queue.as_deref()),
                 typed("kind", "Kind", wanted.kind.as_deref()),
             ]))
-            @if groups.is_empty() { (nothing()) } @else { (rows(&groups, &wanted)) }
+            @if groups.is_empty() { (nothing()) } @else { (rows(&groups, &seen, &wanted)) }
             (limit(&read))
         }))
         (copies(&wanted.command(), &wanted.api()))
@@ -142,27 +151,31 @@ fn nothing() -> Markup {
     empty("Nothing fails", "No job is dead, and none waits for another attempt after a failure.", &[])
 }
 
-fn rows(groups: &[Group], wanted: &Wanted) -> Markup {
+fn rows(groups: &[Group], seen: &[AcknowledgementView], wanted: &Wanted) -> Markup {
     let columns = [
         wide("Error"),
+        column("Is"),
         column("Kind"),
+        column("Last day"),
         numbers("Last hour"),
-        numbers("Last day"),
+        numbers("In it"),
         numbers("Jobs"),
         numbers("Dead"),
         column("First"),
         column("Last"),
         column("Queues"),
     ];
-    table("groups", "Errors by fingerprint", &columns, groups.iter().map(|group| one(group, wanted)))
+    table("groups", "Errors by fingerprint", &columns, groups.iter().map(|group| one(group, seen, wanted)))
 }
 
-fn one(group: &Group, wanted: &Wanted) -> Row {
+fn one(group: &Group, seen: &[AcknowledgementView], wanted: &Wanted) -> Row {
     let id = group.fingerprint.id();
     let href = wanted.address(&format!("/errors/{id}"), wanted.state);
     let cells = [
         html! { a href=(href) { (links::cut(&group.fingerprint.message, 160)) } },
+        standing(group.standing(seen)),
         html! { (group.fingerprint.kind) },
+        trend(group),
         count_or_none(group.recent.0),
         count_or_none(group.recent.1),
         count(group.jobs.len() as u64),
@@ -172,6 +185,71 @@ fn one(group: &Group, wanted: &Wanted) -> Row {
         html! { (group.queues.join(", ")) },
     ];
     row(id, cells)
+}
+
+/// Whether it has to be looked at.
+fn standing(standing: Standing<'_>) -> Markup {
+    match standing {
+        Standing::New => state::state(Icon::Warning, "new", Tone::Bad),
+        Standing::Acknowledged(_) => state::state(Icon::Done, "seen", Tone::Good),
+        Standing::Back(_) => state::state(Icon::Warning, "back", Tone::Careful),
+    }
+}
+
+/// How many failed in each hour of the last day.
+fn trend(group: &Group) -> Markup {
+    let about = format!("By hour: {} in the last day, {} of them in the last hour", group.recent.1, group.recent.0);
+    spark(&about, &group.trend)
+}
+
+/// Who has seen it, and what they say.
+fn seen_by(standing: Standing<'_>) -> Markup {
+    let said = |seen: &AcknowledgementView| {
+        html! { (seen.by) ", " (time::instant(seen.at)) @if let Some(reason) = &seen.reason { ": " (reason) } }
+    };
+    match standing {
+        Standing::New => html! { "no operator yet" },
+        Standing::Acknowledged(seen) => said(seen),
+        Standing::Back(seen) => html! { (said(seen)) "; it has come again since" },
+    }
+}
+
+/// Acknowledge it, or take that back.
+fn switch(caller: &Caller, group: &Group, standing: Standing<'_>) -> Markup {
+    if !caller.may(Permission::JobsControl) {
+        return Markup::default();
+    }
+    let to = |verb: &str| format!("/errors/{}/{verb}", group.fingerprint.id());
+    let seen = "It moves to the end of the list until it comes again.";
+    let acknowledge = Action::confirmed("acknowledge", to("acknowledge"), "Acknowledge", seen);
+    match standing {
+        Standing::New | Standing::Back(_) => acknowledge.form(),
+        Standing::Acknowledged(_) => {
+            Action::light("reopen", to("reopen"), "Reopen", "It has to be looked at again").form()
+        }
+    }
+}
+
+async fn acknowledge(
+    caller: Allowed<perm::JobsControl>,
+    Path(fingerprint): Path<String>,
+    mut form: Form,
+) -> Result<Redirect> {
+    let change = form.change();
+    form.finish()?;
+    caller.service().acknowledge_error(&caller.order(&change), &fingerprint).await?;
+    Ok(Redirect::to("/errors").saying(Flash::done(format!("The error {fingerprint} is acknowledged."))))
+}
+
+async fn reopen(
+    caller: Allowed<perm::JobsControl>,
+    Path(fingerprint): Path<String>,
+    mut form: Form,
+) -> Result<Redirect> {
+    let change = form.change();
+    form.finish()?;
+    caller.service().reopen_error(&caller.order(&change), &fingerprint).await?;
+    Ok(Redirect::to("/errors").saying(Flash::done(format!("The error {fingerprint} is open again."))))
 }
 
 async fn show(
@@ -186,10 +264,12 @@ async fn show(
         return Err(ApiError::not_found("no job that is dead or tried again has this error now")
             .hint("they may have gone through"));
     };
+    let seen = view.panel(caller.store().acknowledged(caller.tenant())).await.unwrap_or_default();
+    let now = group.standing(&seen);
     let of_kind = Wanted { kind: Some(group.fingerprint.kind.clone()), ..wanted };
     let main = html! {
-        (head(links::cut(&group.fingerprint.message, 120), html! { "An error of " (group.fingerprint.kind) }, Markup::default()))
-        (panel("error", "The newest, word for word", html! { pre { code { (group.sample.chars().take(4_000).collect::<String>()) } } (about(&group)) }))
+        (head(links::cut(&group.fingerprint.message, 120), html! { "An error of " (group.fingerprint.kind) " " (standing(now)) }, switch(&caller, &group, now)))
+        (panel("error", "The newest, word for word", html! { pre { code { (group.sample.chars().take(4_000).collect::<String>()) } } (about(&group, now)) }))
         (panel("jobs", "Its jobs, newest first", html! {
             (listed(&caller, &jobs))
             @if jobs.len() > LISTED { p class="muted" { "The newest " (count(LISTED as u64)) " of " (count(jobs.len() as u64)) "." } }
@@ -201,10 +281,12 @@ async fn show(
     Ok(view.page(&caller, Head::new(format!("Error {id}"), "/errors").live([Topic::Queues]), main))
 }
 
-fn about(group: &Group) -> Markup {
+fn about(group: &Group, now: Standing<'_>) -> Markup {
     facts([
         ("Fingerprint", html! { code { (group.fingerprint.id()) } }),
         ("Class", html! { @if group.fingerprint.class.is_empty() { "–" } @else { (group.fingerprint.class) } }),
+        ("Seen by", seen_by(now)),
+        ("Last day", trend(group)),
         ("Dead", count(group.dead)),
         ("Tried again", count(group.retrying())),
         ("First", time::instant(group.seen.0)),

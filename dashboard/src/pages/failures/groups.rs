@@ -9,7 +9,7 @@ use gristmill_core::Instant;
 use gristmill_core::fingerprint::Fingerprint;
 use gristmill_core::id::JobId;
 use gristmill_core::job::JobState;
-use gristmill_store::{JobFilter, JobView, Page};
+use gristmill_store::{AcknowledgementView, JobFilter, JobView, Page};
 
 use crate::gate::{Caller, Result};
 use crate::pages::view::View;
@@ -19,6 +19,9 @@ pub(super) const LOOKED_AT: usize = 1_000;
 
 /// How many are read at a time: what the store gives at once.
 const PAGE_ROWS: u32 = 1_000;
+
+/// Over how many hours a trend goes.
+pub(super) const TREND_HOURS: usize = 24;
 
 /// How many queues of a group are named.
 const QUEUES_MAX: usize = 5;
@@ -36,13 +39,36 @@ pub(super) struct Group {
     pub(super) dead: u64,
     /// How many have failed within the last hour, and within the last day.
     pub(super) recent: (u64, u64),
+    /// How many have failed in each of the last [`TREND_HOURS`] hours, the newest last.
+    pub(super) trend: [u64; TREND_HOURS],
     /// When the first failed, and the last.
     pub(super) seen: (Instant, Instant),
     /// Their queues, a few.
     pub(super) queues: Vec<String>,
 }
 
+/// Whether an error has to be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing<'a> {
+    /// No operator has said that they have seen it.
+    New,
+    /// An operator has, and it has not come again.
+    Acknowledged(&'a AcknowledgementView),
+    /// An operator had, and it has come again.
+    Back(&'a AcknowledgementView),
+}
+
 impl Group {
+    /// How it stands, by what was acknowledged.
+    pub(super) fn standing<'a>(&self, acknowledged: &'a [AcknowledgementView]) -> Standing<'a> {
+        let id = self.fingerprint.id();
+        match acknowledged.iter().find(|one| one.fingerprint == id) {
+            None => Standing::New,
+            Some(seen) if self.seen.1 > seen.at => Standing::Back(seen),
+            Some(seen) => Standing::Acknowledged(seen),
+        }
+    }
+
     /// How many wait for another attempt.
     pub(super) fn retrying(&self) -> u64 {
         self.jobs.len() as u64 - self.dead
@@ -91,6 +117,7 @@ pub(super) fn grouped(jobs: &[JobView], now: Instant) -> Vec<Group> {
             jobs: Vec::new(),
             dead: 0,
             recent: (0, 0),
+            trend: [0; TREND_HOURS],
             seen: (at, at),
             queues: Vec::new(),
         });
@@ -99,6 +126,10 @@ pub(super) fn grouped(jobs: &[JobView], now: Instant) -> Vec<Group> {
         let within = |time: Duration| u64::from(TimeDelta::from_std(time).is_ok_and(|time| at > now - time));
         group.recent.0 += within(Duration::from_secs(3_600));
         group.recent.1 += within(Duration::from_secs(86_400));
+        let hours = usize::try_from((now - at).num_hours()).unwrap_or(usize::MAX);
+        if at <= now && hours < TREND_HOURS {
+            group.trend[TREND_HOURS - 1 - hours] += 1;
+        }
         group.seen = (group.seen.0.min(at), group.seen.1.max(at));
         if !group.queues.contains(&job.queue) && group.queues.len() < QUEUES_MAX {
             group.queues.push(job.queue.clone());
@@ -148,6 +179,22 @@ mod tests {
     }
 
     #[test]
+    fn an_error_that_was_seen_is_new_again_when_it_comes_again() {
+        let now = Instant::UNIX_EPOCH + TimeDelta::days(9);
+        let group = grouped(&[job(1, JobState::Dead, "no mailbox", 60)], now).remove(0);
+        let seen = |minutes_ago| AcknowledgementView {
+            fingerprint: group.fingerprint.id(),
+            by: "ada".to_owned(),
+            reason: None,
+            at: now - TimeDelta::minutes(minutes_ago),
+        };
+        let other = AcknowledgementView { fingerprint: "abc".to_owned(), ..seen(1) };
+        assert_eq!(group.standing(&[other.clone()]), Standing::New);
+        assert_eq!(group.standing(&[other.clone(), seen(59)]), Standing::Acknowledged(&seen(59)));
+        assert_eq!(group.standing(&[other, seen(61)]), Standing::Back(&seen(61)));
+    }
+
+    #[test]
     fn jobs_are_put_together_by_what_they_failed_of() {
         let jobs = [
             job(4, JobState::Dead, "timed out after 3 s", 5),
@@ -163,6 +210,7 @@ mod tests {
             (first.sample.as_str(), first.queues.as_slice()),
             ("timed out after 3 s", ["q0", "q1"].map(str::to_owned).as_slice())
         );
+        assert_eq!((first.trend[TREND_HOURS - 1], first.trend[TREND_HOURS - 2]), (1, 1));
         assert!(first.seen.0 < first.seen.1);
         assert_eq!(groups[1].fingerprint.message, "no error was written down", "of the same size the newest first");
         assert_eq!(groups[2].recent, (0, 0));

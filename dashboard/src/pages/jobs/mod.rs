@@ -1,5 +1,8 @@
-//! A job, or the chunk that it is: its attempts, its error, why it does not run, what it contains; [`steer`]: what can be done.
+//! A job, or the chunk that it is: its attempts, its error, why it does not run, what it contains; [`enqueue`]: one from a form; [`logs`]: what
+//! its attempts have said; [`steer`]: what can be done.
 
+mod enqueue;
+mod logs;
 mod steer;
 
 use gristmill_core::access::Permission;
@@ -26,6 +29,8 @@ use crate::pages::{Head, Paged, View, nav};
 
 pub(super) fn routes() -> Routes {
     Routes::default()
+        .get("/jobs/new", "A form that enqueues a job", enqueue::ask)
+        .post("/jobs/new", "Enqueue a job, or say whether anything is wrong with it", enqueue::enqueue)
         .get("/jobs/{job}", "A job: its attempts, its error, why it does not run", show)
         .post("/jobs/{job}/retry", "Let a job that waits in `retry` or `scheduled` run now", steer::retry)
         .post("/jobs/{job}/edit", "Change a job that waits: its priority, its queue, its time", steer::edit)
@@ -58,12 +63,16 @@ async fn show(
         @if !job.state.is_final() && job.state != JobState::Running { (blocked(&caller, &view, &job).await) }
         @if let Some(error) = &job.error { (panel("error", "What went wrong last", html! { pre { code { (error) } } })) }
         (attempts(&job))
+        (logs::said(&caller, &view, &job).await)
         (contents(&caller, &view, &job, wanted.contents))
         (copies(&format!("gristmill job show {id}"), &format!("/api/v1/jobs/{id}")))
     };
     let title = format!("{} {}", job.kind, job.state);
     let under = if job.batch.is_some() { "/batches" } else { "/jobs" };
-    Ok(view.page(&caller, Head::new(title, under).live([Topic::Job(id)]), main))
+    let head = Head::new(title, under).live([Topic::Job(id)]);
+    // No topic tells of what a running attempt says.
+    let head = if job.state == JobState::Running { head.poll(logs::EVERY_SECONDS) } else { head };
+    Ok(view.page(&caller, head, main))
 }
 
 fn title(caller: &Caller, view: &View, job: &JobView) -> Markup {

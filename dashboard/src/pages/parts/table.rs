@@ -36,6 +36,14 @@ pub struct Row {
     cells: Vec<Markup>,
 }
 
+impl Row {
+    /// Whether the keyboard comes to something in it.
+    fn is_reached(&self) -> bool {
+        let marks = ["<a ", "<button", "<summary", "<input", "<select"];
+        self.cells.iter().any(|cell| marks.iter().any(|mark| cell.0.contains(mark)))
+    }
+}
+
 /// A row. Its id is the same as long as it shows the same thing: by that the script knows it again.
 pub fn row(id: impl Into<String>, cells: impl IntoIterator<Item = Markup>) -> Row {
     Row { id: id.into(), cells: cells.into_iter().collect() }
@@ -43,8 +51,11 @@ pub fn row(id: impl Into<String>, cells: impl IntoIterator<Item = Markup>) -> Ro
 
 /// A table. Its caption says what it shows to those who do not see what is around it.
 pub fn table(id: &str, caption: &str, columns: &[Column], rows: impl IntoIterator<Item = Row>) -> Markup {
+    let rows: Vec<Row> = rows.into_iter().collect();
+    // What is wider than the window must be reached by the keyboard: by something in it, or by itself.
+    let alone = (!rows.iter().any(Row::is_reached)).then_some(caption);
     html! {
-        div class="scroll" {
+        div class="scroll" tabindex=[alone.map(|_| "0")] role=[alone.map(|_| "group")] aria-label=[alone] {
             table class="cards" id=(id) {
                 caption class="unseen" { (caption) }
                 thead { tr { @for column in columns { th scope="col" class=[column.class] { (column.name) } } } }

@@ -10,8 +10,8 @@ use gristmill_core::job_edit::JobEdit;
 use gristmill_core::query::Key;
 use gristmill_service::Order;
 use gristmill_service::control::add;
-use gristmill_service::documents::{JobDocument, ReportDocument};
-use gristmill_store::{ControlReport, JobFilter, JobView, Page, Wait, why};
+use gristmill_service::documents::{AttemptLogDocument, JobDocument, ReportDocument};
+use gristmill_store::{ControlReport, JobFilter, JobView, LOGS_MAX, Page, Wait, why};
 use serde_json::json;
 
 use super::{Backend, asked, paged, part};
@@ -58,6 +58,16 @@ impl Backend<'_> {
         };
         let waits = if waits { Some(why(local.store(), &job).await?) } else { None };
         Ok(JobDocument { job, waits })
+    }
+
+    /// What the attempts of a job have said, those of the last one first.
+    pub(crate) async fn job_logs(&self, job: JobId, attempt: Option<u32>) -> Result<Vec<AttemptLogDocument>> {
+        match self {
+            Self::Store(local) => Ok(local.store().logs(local.tenant(), job, attempt, LOGS_MAX).await?),
+            Self::Server(server) => {
+                server.look(&Call::get(&["jobs", &part(job), "logs"]).maybe("attempt", attempt)).await
+            }
+        }
     }
 
     /// What a job waits for.

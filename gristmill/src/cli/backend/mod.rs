@@ -5,6 +5,7 @@ pub(crate) mod audit;
 pub(crate) mod batches;
 mod dead;
 mod emails;
+mod errors;
 mod jobs;
 mod limits;
 pub(crate) mod operations;

@@ -59,6 +59,32 @@ impl Backend<'_> {
         }
     }
 
+    /// A batch as one HTML document.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such batch.
+    pub(crate) async fn report(&self, batch: BatchId) -> Result<String> {
+        match self {
+            Self::Store(local) => {
+                let found = local.store().batch(local.tenant(), batch).await?;
+                let Some(found) = found else { return Err(no_batch(local.store(), local.tenant(), batch).await) };
+                let now = local.store().now().await?;
+                Ok(gristmill_dashboard::pages::batch_report(local.store(), &found, now).await?)
+            }
+            Self::Server(server) => {
+                let mut html = Vec::new();
+                let call = Call::get(&["batches", &part(batch), "report"]);
+                let take = |piece: &[u8]| {
+                    html.extend_from_slice(piece);
+                    Ok(())
+                };
+                server.download(&call, take).await?;
+                Ok(String::from_utf8_lossy(&html).into_owned())
+            }
+        }
+    }
+
     /// Writes what is missing of an output to a file that has its first bytes.
     ///
     /// # Errors
