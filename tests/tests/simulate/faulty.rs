@@ -16,7 +16,7 @@ use gristmill_core::chunk::SourceFingerprint;
 use gristmill_core::email_address::EmailAddress;
 use gristmill_core::history::HistoryStep;
 use gristmill_core::id::{BatchId, JobId, KeyId, LinkId, OperationId, SessionId, TokenId, UserId, WorkerId};
-use gristmill_core::job::{ClaimedJob, Fence, NewJob};
+use gristmill_core::job::{ClaimedJob, Fence, JobState, NewJob};
 use gristmill_core::job_edit::JobEdit;
 use gristmill_store::accounts::*;
 use gristmill_store::*;
