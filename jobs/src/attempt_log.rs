@@ -21,7 +21,7 @@ tokio::task_local! {
 }
 
 /// The fewest characters of a secret that is looked for in what is said: shorter ones are parts of any text.
-const SECRET_CHARS_MIN: usize = 6;
+pub(crate) const SECRET_CHARS_MIN: usize = 6;
 
 /// What all attempts of a worker say. Clones share it.
 #[derive(Debug, Clone)]

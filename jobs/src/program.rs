@@ -12,9 +12,9 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 
-use crate::attempt_log::{Lines, Voice};
+use crate::attempt_log::{Lines, SECRET_CHARS_MIN, Voice};
 use crate::exec_policy::Launch;
-use crate::redact::looks_secret;
+use crate::redact::{HIDDEN, looks_secret, redact_line};
 
 /// How much of a program's standard error is kept for messages.
 const TAIL_BYTES: usize = 2_000;
@@ -67,7 +67,7 @@ impl Program {
         let listener = tokio::spawn(listen(name.clone(), stderr, Arc::clone(&tail), Arc::clone(&speaks_for)));
         let is_secret = |name: &OsStr| name.to_str().is_some_and(looks_secret);
         let secrets = env.iter().filter(|(name, _)| is_secret(name)).filter_map(|(_, value)| value.to_str());
-        let secrets = secrets.map(str::to_owned).collect();
+        let secrets = secrets.filter(|secret| secret.chars().count() >= SECRET_CHARS_MIN).map(str::to_owned).collect();
         let program = Self { name: name.clone(), child, group, tail, speaks_for, secrets, listener: Some(listener) };
         program.speak();
         Ok((program, Pipes { stdin, stdout }))
@@ -123,11 +123,16 @@ impl Program {
         }
     }
 
-    /// Kills it and returns its last words on standard error: empty, or ready to be appended to a text.
+    /// Kills it and returns, without secrets, its last words on standard error: empty, or ready to be appended to a text.
     pub(crate) async fn last_words(&mut self) -> String {
         self.hear_out().await;
         let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
         let words = String::from_utf8_lossy(&tail).split_whitespace().collect::<Vec<_>>().join(" ");
+        let words = self
+            .secrets
+            .iter()
+            .filter(|secret| !secret.is_empty())
+            .fold(redact_line(&words), |words, secret| words.replace(secret.as_str(), HIDDEN));
         if words.is_empty() { String::new() } else { format!("; its standard error ends with: {words}") }
     }
 }

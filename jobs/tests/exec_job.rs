@@ -53,6 +53,13 @@ async fn the_exit_code_says_whether_another_try_may_help() {
 }
 
 #[tokio::test]
+async fn no_secret_is_in_the_error() {
+    let finish = shell("echo cannot log in: password=hunter2 at https://u:hunter2@h.example/ >&2; exit 1").await;
+    assert!(error(&finish).contains("password=*** at https://***@h.example/"), "{finish:?}");
+    assert!(!error(&finish).contains("hunter2"), "{finish:?}");
+}
+
+#[tokio::test]
 async fn a_program_may_say_that_it_is_too_early() {
     let finish = shell("echo '{\"snooze\": \"10m\"}'; echo closed >&2; exit 75").await;
     assert_eq!(finish.ending, Ending::Snoozed { wait: Duration::from_secs(600) });

@@ -1,12 +1,13 @@
 //! What is around a page: header, navigation, message, and what the page cost.
 
 use chrono::{DateTime, Utc};
-use gristmill_core::access::{Principal, Subject};
+use gristmill_core::access::{Permission, Principal, Subject};
 use maud::{DOCTYPE, Markup, html};
 
 use super::assets::{SCRIPT, STYLE};
 use super::flash::{Flash, Tone};
 use super::nav;
+use super::parts::copies::path;
 use super::parts::icon::{Icon, icon};
 use super::parts::prose::prose;
 use super::parts::time::instant;
@@ -83,7 +84,7 @@ pub(super) fn document(frame: &Frame<'_>, main: &Markup) -> Markup {
                 a class="skip" href="#main" { "Skip to the content" }
                 (header(frame))
                 @if let Some(caller) = frame.caller { (navigation(frame, caller)) }
-                div id="said" { @if let Some(flash) = frame.flash { (message(flash)) } }
+                div id="said" { @if let Some(flash) = frame.flash { (message(flash, frame.caller)) } }
                 main id="main" tabindex="-1" data-live=(frame.watched()) data-poll=[frame.poll] data-tag=(frame.tag) { (main) }
                 (footer(frame))
                 @if frame.caller.is_some() { (keys()) }
@@ -153,13 +154,25 @@ fn navigation(frame: &Frame<'_>, caller: &Principal) -> Markup {
     }
 }
 
-/// What a form has done. Assistive technology says it at once.
-fn message(flash: &Flash) -> Markup {
+/// Where what a caller has done just now is written down, the newest first: for those who may see it.
+fn written_down(caller: &Principal) -> Option<String> {
+    let actor = (!matches!(caller.subject, Subject::Anyone)).then_some(caller.name.as_str());
+    caller.may(Permission::AuditRead).then(|| path("/audit", &[("actor", actor)]))
+}
+
+/// What a form has done, with the way to its entry in the audit. Assistive technology says it at once.
+fn message(flash: &Flash, caller: Option<&Principal>) -> Markup {
     let (role, picture) = match flash.tone {
         Tone::Done => ("status", Icon::Done),
         Tone::Careful => ("alert", Icon::Warning),
     };
-    html! { p class={ "said " (flash.tone) } role=(role) { (icon(picture)) span { (prose(&flash.text)) } } }
+    let audit = caller.filter(|_| flash.tone == Tone::Done).and_then(written_down);
+    html! {
+        p class={ "said " (flash.tone) } role=(role) {
+            (icon(picture)) span { (prose(&flash.text)) }
+            @if let Some(audit) = audit { a href=(audit) { "Audit" } }
+        }
+    }
 }
 
 /// The help about keys, which the script opens.

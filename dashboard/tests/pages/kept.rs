@@ -6,7 +6,7 @@ use gristmill_core::job::Fence;
 use gristmill_store::NewLog;
 
 use crate::env;
-use crate::pages::browser::{look, send};
+use crate::pages::browser::{look, send, values};
 use crate::pages::work::{HOSTILE, work};
 
 fn line(number: u64, text: &str) -> LogLine {
@@ -113,4 +113,23 @@ async fn what_the_pages_have_cost_is_counted_by_page() {
     let page = look(&env, None, "/system").await.text;
     let costs = page.split("What the pages have cost the database").nth(1).expect("a panel");
     assert!(costs.contains("/batches/{batch}") && costs.contains("% of one connection"), "{costs}");
+}
+
+#[tokio::test]
+async fn what_was_done_leads_to_where_it_is_written_down() {
+    let env = env::with_users().await;
+    let paused = send(&env, Some("owner"), "/queues/mail/pause", &[("reason", "provider is down")]).await;
+    assert_eq!(paused.status, 303, "{paused:?}");
+    let said = paused.header("set-cookie").and_then(|set| set.split(';').next()).expect("a message").to_owned();
+    let page = async |role: &str| {
+        let cookies = format!("gristmill={role}; {said}");
+        let headers = [("accept", "text/html"), ("sec-fetch-site", "same-origin"), ("cookie", cookies.as_str())];
+        env.send("GET", "/queues", &headers, b"").await.text
+    };
+    let (owner, viewer) = (page("owner").await, page("viewer").await);
+    let link =
+        values(&owner, "href").into_iter().find(|link| link.starts_with("/audit?actor=")).expect("a way").to_owned();
+    let audit = look(&env, Some("owner"), &link).await.text;
+    assert!(audit.contains("queue.pause") && audit.contains("provider is down"), "{audit}");
+    assert!(viewer.contains("mail is paused") && !viewer.contains("/audit?actor="), "{viewer}");
 }

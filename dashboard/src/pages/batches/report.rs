@@ -120,7 +120,7 @@ fn document(batch: &BatchView, read: &Read, now: DateTime<Utc>) -> Markup {
                     }
                     @if let Some(reason) = &batch.reason { p { (reason) } }
                     (panel("summary", "Items", html! {
-                        (progress(batch)) (legend(&shares(&batch.counts))) (numbers(now, batch))
+                        (progress(batch)) (legend(&shares(&batch.counts))) (numbers(now, batch, false))
                     }))
                     (parts(batch, read, now))
                 }

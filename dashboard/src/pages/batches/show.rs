@@ -113,7 +113,7 @@ fn summary(view: &View, batch: &BatchView, near: &Near) -> Markup {
         html! {
             (progress(batch))
             (legend(&shares(&batch.counts)))
-            (numbers(view.now(), batch))
+            (numbers(view.now(), batch, true))
             @if let Some(estimate) = &estimate {
                 p id="eta" { span class="muted" { "Ends: " } (eta_part::eta(estimate, view.now())) }
             }
@@ -121,7 +121,8 @@ fn summary(view: &View, batch: &BatchView, near: &Near) -> Markup {
     )
 }
 
-pub(super) fn numbers(now: DateTime<Utc>, batch: &BatchView) -> Markup {
+/// The numbers. `live` where a script goes on counting.
+pub(super) fn numbers(now: DateTime<Utc>, batch: &BatchView, live: bool) -> Markup {
     let counts = &batch.counts;
     let ended = counts.input - counts.pending();
     let running = batch.finished_at.unwrap_or(now) - batch.created_at;
@@ -134,8 +135,8 @@ pub(super) fn numbers(now: DateTime<Utc>, batch: &BatchView) -> Markup {
     };
     let quarantined = html! { (count(counts.quarantined)) " " span class="muted" { "budget " (batch.failure_budget) } };
     let took = html! {
-        @if batch.finished_at.is_some() { (duration(running.to_std().unwrap_or_default())) }
-        @else { (since(batch.created_at)) " so far" }
+        @if live && batch.finished_at.is_none() { (since(batch.created_at)) } @else { (duration(running.to_std().unwrap_or_default())) }
+        @if batch.finished_at.is_none() { " so far" }
     };
     facts([
         ("Done", done),

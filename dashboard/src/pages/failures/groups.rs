@@ -189,7 +189,7 @@ mod tests {
             at: now - TimeDelta::minutes(minutes_ago),
         };
         let other = AcknowledgementView { fingerprint: "abc".to_owned(), ..seen(1) };
-        assert_eq!(group.standing(&[other.clone()]), Standing::New);
+        assert_eq!(group.standing(std::slice::from_ref(&other)), Standing::New);
         assert_eq!(group.standing(&[other.clone(), seen(59)]), Standing::Acknowledged(&seen(59)));
         assert_eq!(group.standing(&[other, seen(61)]), Standing::Back(&seen(61)));
     }

@@ -57,7 +57,7 @@ fn fields(form: &Form, would: Option<Markup>) -> Markup {
             (other_faults(form))
             @if let Some(would) = would { (would) }
             input type="hidden" name="once" value=(form.given("once"));
-            (required("kind", "Kind", "What it does: `email`, `webhook`, `exec`, `http`, or a kind of your own").show(form))
+            (required("kind", "Kind", "What it does: email, webhook, exec, http, or a kind of your own").show(form))
             (text("payload", "Payload", "Its input, as JSON").show_lines(form, 6))
             (text("queue", "Queue", "On which it waits").show(form))
             (text("priority", "Priority", "Among those that wait").show_choice(form, &priorities))
