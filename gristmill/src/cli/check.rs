@@ -33,7 +33,7 @@ impl Check {
                 }
                 let errors = crate::config::definitions::definitions(&loaded, &context.extensions);
                 let looks = loaded.config.batch.iter().filter_map(|(name, batch)| {
-                    source::look(&batch.source, Path::new("")).map(|look| LookDocument::new(name, look))
+                    source::look(&batch.source, Path::new(".")).map(|look| LookDocument::new(name, look))
                 });
                 (loaded.config.batch.keys().cloned().collect(), errors, looks.collect())
             }
