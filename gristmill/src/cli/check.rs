@@ -43,7 +43,7 @@ impl Check {
             if let Some(better) = &look.better {
                 let LookDocument { batch, file, delimiter, .. } = look;
                 context.warn(format!(
-                    "`batch.{batch}.source`: every row of {file} has one field by `{delimiter}`, and several by {better:?}; write `delimiter = {better:?}`"
+                    "`batch.{batch}.source`: the first line of {file} has one field by `{delimiter}`, and several by {better:?}; write `delimiter = {better:?}`"
                 ));
             }
         }
