@@ -31,7 +31,7 @@ pub struct BatchDefinition {
     /// Where the items come from.
     pub source: SourceSpec,
     /// How many items make a chunk: 1 to [`CHUNK_ITEMS_MAX`]. Unless said, [`CHUNK_ITEMS_DEFAULT`];
-    /// of rows of separated values that are only set, tested, computed and counted as many as suit the input's size.
+    /// of rows of separated values, and of JSON lines, that are only set, tested, computed and counted as many as suit the input's size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chunk: Option<u64>,
     /// How many items may be quarantined before the batch halts.

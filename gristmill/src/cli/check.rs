@@ -33,7 +33,7 @@ impl Check {
                 }
                 let errors = crate::config::definitions::definitions(&loaded, &context.extensions);
                 let looks = loaded.config.batch.iter().filter_map(|(name, batch)| {
-                    source::look(&batch.source, Path::new("")).map(|look| LookDocument::new(name, look))
+                    source::look(&batch.source, Path::new(".")).map(|look| LookDocument::new(name, look))
                 });
                 (loaded.config.batch.keys().cloned().collect(), errors, looks.collect())
             }
@@ -43,7 +43,7 @@ impl Check {
             if let Some(better) = &look.better {
                 let LookDocument { batch, file, delimiter, .. } = look;
                 context.warn(format!(
-                    "`batch.{batch}.source`: every row of {file} has one field by `{delimiter}`, and several by {better:?}; write `delimiter = {better:?}`"
+                    "`batch.{batch}.source`: the first line of {file} has one field by `{delimiter}`, and several by {better:?}; write `delimiter = {better:?}`"
                 ));
             }
         }

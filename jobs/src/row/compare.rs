@@ -56,19 +56,25 @@ const TEXTS: [&str; 30] = [
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_row_takes_the_short_way_to_where_the_long_way_ends() {
     let pool = ItemPool::new(2).expect("threads");
-    let (seed, mut short) = (seed(), 0);
+    let (seed, mut short, mut lines) = (seed(), 0, 0);
     for number in 0..DEFINITIONS {
         let mut random = Random::new(mix(seed ^ number));
         let (definition, file) = (definition(&mut random), file(&mut random));
         let case = format!("seed {seed}, definition {number}: {definition}\n{file}");
         short += u64::from(both_ways(&definition, &file, &pool, &case).await);
+        let mut definition = definition;
+        definition["source"] = json!({ "jsonl": "in.jsonl" });
+        let file = json_lines(&mut random);
+        let case = format!("seed {seed}, definition {number}: {definition}\n{file}");
+        lines += u64::from(both_ways(&definition, &file, &pool, &case).await);
     }
     assert!(short > DEFINITIONS / 2, "seed {seed}: only {short} went the short way");
+    assert!(lines > DEFINITIONS / 3, "seed {seed}: only {lines} of lines went the short way");
 }
 
 /// Whether there was a short way at all.
 async fn both_ways(definition: &Value, file: &str, pool: &ItemPool, case: &str) -> bool {
-    let (pipeline, rows) = read(definition, file, pool, case).await;
+    let Some((pipeline, rows)) = read(definition, file, pool, case).await else { return false };
     let records = rows.records();
     let long = pipeline.run(records, &context(), pool).await.expect(case);
     let Some(plan) = RowPlan::of(pipeline.stages().expect("no waiting"), rows.columns()) else { return false };
@@ -83,9 +89,11 @@ async fn both_ways(definition: &Value, file: &str, pool: &ItemPool, case: &str) 
 }
 
 /// A definition over a file, and the rows of its only chunk, which are the same as its records.
-pub(super) async fn read(definition: &Value, file: &str, pool: &ItemPool, case: &str) -> (Arc<Pipeline>, Rows) {
+pub(super) async fn read(definition: &Value, file: &str, pool: &ItemPool, case: &str) -> Option<(Arc<Pipeline>, Rows)> {
     let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("in.csv"), file).expect("written");
+    for name in ["in.csv", "in.jsonl"] {
+        std::fs::write(folder.path().join(name), file).expect("written");
+    }
     let definition: BatchDefinition = serde_json::from_value(definition.clone()).expect(case);
     let pipeline = Pipeline::compile("b", &definition, folder.path(), &Processors::default(), pool).expect(case);
     let options = OpenOptions {
@@ -97,10 +105,10 @@ pub(super) async fn read(definition: &Value, file: &str, pool: &ItemPool, case: 
     };
     let mut planner = source::open(&definition.source, options).await.expect(case);
     let payload = planner.next_chunk().await.expect(case).expect("a chunk");
-    let rows = source::read_rows(&payload, planner.fingerprint(), &definition.source).await.expect(case).expect("rows");
+    let rows = source::read_rows(&payload, planner.fingerprint(), &definition.source).await.expect(case)?;
     let records = source::read(&payload, planner.fingerprint(), &definition.source).await.expect(case);
     assert_eq!(rows.records(), records, "{case}");
-    (Arc::new(pipeline), rows)
+    Some((Arc::new(pipeline), rows))
 }
 
 fn context() -> ProcessContext {
@@ -132,6 +140,41 @@ fn file(random: &mut Random) -> String {
         file += &(row.join(",") + if random.one_in(5) { "\r\n" } else { "\n" });
     }
     file
+}
+
+/// Lines that mostly have the same keys, with plain values and others.
+fn json_lines(random: &mut Random) -> String {
+    let mut file = String::new();
+    for _ in 0..random.between(1, 60) {
+        let mut fields: Vec<String> = COLUMNS.iter().map(|name| format!("{name:?}:{}", json_value(random))).collect();
+        if random.one_in(20) {
+            fields.reverse();
+        }
+        if random.one_in(20) {
+            fields.pop();
+        }
+        let space = if random.one_in(4) { " " } else { "" };
+        file += &format!(
+            "{{{space}{}}}{}",
+            fields.join(&format!("{space},{space}")),
+            if random.one_in(9) { " \r\n" } else { "\n" }
+        );
+    }
+    file
+}
+
+fn json_value(random: &mut Random) -> String {
+    match random.below(14) {
+        0 => "null".to_owned(),
+        1 => "7".to_owned(),
+        2 => "-12".to_owned(),
+        3 => if random.one_in(2) { "true" } else { "0" }.to_owned(),
+        4 => if random.one_in(3) { "1.5" } else { "123456789012345678" }.to_owned(),
+        5 if random.one_in(6) => "[1]".to_owned(),
+        6 if random.one_in(6) => "01".to_owned(),
+        7 if random.one_in(6) => "\"\\u00e9\\n\"".to_owned(),
+        _ => Value::from(*random.pick(&TEXTS)).to_string(),
+    }
 }
 
 fn cell(random: &mut Random) -> String {

@@ -1,6 +1,6 @@
-//! The short way through the stages, for rows of separated values.
+//! The short way through the stages, for rows of separated values and of JSON lines.
 //!
-//! A row is a list of texts under names that are the same for all rows of a file. Whatever the stages do to it is done
+//! A row is a list of texts, or of plain values, under names that are the same for all rows of a file. Whatever the stages do to it is done
 //! at places that are known before the first row comes: no names are looked up, no text is copied that does not change,
 //! and no row becomes an object. What leaves the stages is counted and written at once.
 //!
@@ -30,7 +30,7 @@ pub(crate) use plan::RowPlan;
 /// the short way. All other items take their time, or take so much memory that a number keeps them in hand.
 pub fn chunk_size(definition: &BatchDefinition, pipeline: &Pipeline) -> ChunkSize {
     let fits = || {
-        let stages = pipeline.stages().filter(|_| definition.source.csv.is_some());
+        let stages = pipeline.stages().filter(|_| definition.source.sql.is_none());
         stages.is_some_and(RowPlan::may_be)
     };
     match definition.chunk {
@@ -63,7 +63,7 @@ mod tests {
         assert_eq!(size("csv", json!({ "transform": ".a = decimal_mul(.b; .c)" })), ChunkSize::Fitting);
         assert_eq!(size("csv", json!({ "transform": "with_entries(.)" })), five_hundred);
         assert_eq!(size("csv", json!({ "output": { "sql": { "table": "t", "columns": ["a"] } } })), five_hundred);
-        assert_eq!(size("jsonl", json!({})), five_hundred);
+        assert_eq!(size("jsonl", json!({})), ChunkSize::Fitting);
         assert_eq!(size("csv", json!({ "chunk": 7 })), ChunkSize::Items(7));
     }
 }

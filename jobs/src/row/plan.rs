@@ -101,16 +101,20 @@ impl RowPlan {
     }
 
     /// Takes the fields of a row through all stages but the measures.
-    pub(super) fn take<'r>(&'r self, stages: &Stages<'_>, fields: &[&'r str]) -> Verdict<'r> {
-        if fields.len() != self.columns.len() || !self.is_valid(stages, fields) {
+    pub(super) fn take<'r>(&'r self, stages: &Stages<'_>, mut row: Vec<Datum<'r>>) -> Verdict<'r> {
+        if row.len() != self.columns.len() || !self.is_valid(stages, &row) {
             return Verdict::Doubt;
         }
-        let mut row = Vec::with_capacity(self.places);
-        row.extend(fields.iter().map(|field| Datum::Text(Cow::Borrowed(field))));
         row.resize(self.places, Datum::Null);
         if let Some(sanitize) = stages.sanitize {
             for place in &self.cleaned {
-                row[*place] = Datum::Text(sanitize.clean_text(fields[*place]));
+                match &row[*place] {
+                    Datum::Text(Cow::Borrowed(text)) => row[*place] = Datum::Text(sanitize.clean_text(text)),
+                    Datum::Text(Cow::Owned(text)) => {
+                        row[*place] = Datum::Text(sanitize.clean_text(text).into_owned().into());
+                    }
+                    _ => {}
+                }
             }
         }
         for (place, words) in &self.nulls {
@@ -127,12 +131,12 @@ impl RowPlan {
         self.compute(row)
     }
 
-    fn is_valid(&self, stages: &Stages<'_>, fields: &[&str]) -> bool {
+    fn is_valid(&self, stages: &Stages<'_>, fields: &[Datum<'_>]) -> bool {
         match &self.validate {
             Validation::None => true,
             Validation::Plain(plainly) => plainly.admits(fields),
             Validation::Schema => {
-                let object = self.columns.iter().cloned().zip(fields.iter().map(|field| Value::from(*field)));
+                let object = self.columns.iter().cloned().zip(fields.iter().map(value));
                 let item = Value::Object(object.collect::<Map<_, _>>());
                 stages.validate.is_none_or(|validate| validate.check(&item).is_ok())
             }
@@ -166,12 +170,23 @@ impl RowPlan {
     }
 }
 
+fn value(datum: &Datum<'_>) -> Value {
+    match datum {
+        Datum::Null => Value::Null,
+        Datum::Bool(truth) => (*truth).into(),
+        Datum::Int(number) => (*number).into(),
+        Datum::Decimal(number) => number.to_string().into(),
+        Datum::Text(text) => text.as_ref().into(),
+    }
+}
+
 /// Parses a field. One that the file does not have is null before, and so may be one that it has.
 fn parsed<'r>(rule: &Rule, datum: &Datum<'r>) -> Option<Datum<'r>> {
     match datum {
         Datum::Text(Cow::Borrowed(text)) => rule.datum(text),
         Datum::Text(Cow::Owned(text)) => rule.datum(text).map(owned),
         Datum::Null => rule.is_optional().then_some(Datum::Null),
+        Datum::Int(number) => rule.datum_of_number(*number),
         _ => None,
     }
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use gristmill_core::aggregate::Merger;
+use gristmill_core::aggregate::{Datum, Merger};
 use tokio_util::sync::CancellationToken;
 
 use super::encode::Writing;
@@ -74,8 +74,7 @@ impl RowPlan {
             if number % ROWS_BETWEEN_LOOKS == 0 && stop.is_cancelled() {
                 return None;
             }
-            let quick =
-                rows.fields(number, &mut reader, |fields| self.quick(&stages, fields, &mut gatherer, &mut writing));
+            let quick = rows.fields(number, &mut reader, |row| self.quick(&stages, row, &mut gatherer, &mut writing));
             match quick {
                 Some(Some(true)) => items += 1,
                 // Doubt, or no row: the stages say what becomes of it.
@@ -102,11 +101,11 @@ impl RowPlan {
     fn quick(
         &self,
         stages: &Stages<'_>,
-        fields: &[&str],
+        row: Vec<Datum<'_>>,
         gatherer: &mut Gatherer<'_>,
         writing: &mut Option<Writing<'_>>,
     ) -> Option<bool> {
-        let taken = catch_unwind(AssertUnwindSafe(|| self.take(stages, fields)));
+        let taken = catch_unwind(AssertUnwindSafe(|| self.take(stages, row)));
         let row = match taken.unwrap_or(Verdict::Doubt) {
             Verdict::Passed(row) => row,
             Verdict::Skipped => return None,
@@ -136,7 +135,7 @@ mod tests {
         let pool = ItemPool::new(1).expect("threads");
         let definition = json!({ "source": { "csv": "in.csv" }, "output": { "jsonl": "out" }, "parse": { "a": "integer" },
             "aggregate": { "n": "count", "sum": { "sum": "a" } } });
-        let (pipeline, rows) = read(&definition, "a,b\n1,x\n2,y\n3,z\n", &pool, "three rows").await;
+        let (pipeline, rows) = read(&definition, "a,b\n1,x\n2,y\n3,z\n", &pool, "three rows").await.expect("rows");
         let stages = pipeline.stages().expect("stages");
         let mut plan = RowPlan::of(stages, rows.columns()).expect("a short way");
         spoil(&mut plan, &stages);

@@ -2,6 +2,7 @@
 //!
 //! Knows only what can be told of texts without doubt. Where it does not know, the schema itself is asked.
 
+use gristmill_core::aggregate::Datum;
 use regex::Regex;
 use serde_json::Value;
 
@@ -13,6 +14,7 @@ pub(super) struct Plainly(Vec<(usize, Holds)>);
 
 #[derive(Debug)]
 enum Holds {
+    Text,
     MinLength(usize),
     MaxLength(usize),
     OneOf(Vec<String>),
@@ -51,7 +53,7 @@ impl Plainly {
             let length = || value.as_u64().and_then(|length| usize::try_from(length).ok());
             let holds = match word.as_str() {
                 "title" | "description" | "$comment" | "examples" | "default" => continue,
-                "type" if value == "string" => continue,
+                "type" if value == "string" => Holds::Text,
                 "minLength" => Holds::MinLength(length()?),
                 "maxLength" => Holds::MaxLength(length()?),
                 "const" => Holds::OneOf(vec![value.as_str()?.to_owned()]),
@@ -68,10 +70,12 @@ impl Plainly {
     }
 
     /// Whether a row satisfies the schema for certain.
-    pub(super) fn admits(&self, row: &[&str]) -> bool {
+    pub(super) fn admits(&self, row: &[Datum<'_>]) -> bool {
         self.0.iter().all(|(place, holds)| {
-            let text = row.get(*place).copied().unwrap_or_default();
+            let Some(Datum::Text(text)) = row.get(*place) else { return false };
+            let text: &str = text;
             match holds {
+                Holds::Text => true,
                 Holds::MinLength(least) => at_least(text, *least),
                 Holds::MaxLength(most) => !at_least(text, most.saturating_add(1)),
                 Holds::OneOf(words) => words.iter().any(|word| word == text),

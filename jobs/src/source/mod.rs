@@ -9,7 +9,7 @@
 //! * `spool`: spools of input that cannot be read by ranges.
 //! * `cut`, `plan`: where records begin, and where chunks do.
 //! * `file`: the state of a file when it was planned, and whether it is still the same.
-//! * `chunk`, `csv`, `jsonl`, `record`: from bytes to records; `rows`: to the fields of each row.
+//! * `chunk`, `csv`, `jsonl`, `record`: from bytes to records; `rows`: to the fields of each row, of JSON lines by `flat`.
 //! * `sniff`: what a file looks like, for people.
 //! * `sql`: rows of a query.
 
@@ -18,6 +18,7 @@ mod csv;
 mod cut;
 mod error;
 mod file;
+mod flat;
 mod format;
 mod jsonl;
 mod names;
@@ -244,7 +245,7 @@ pub async fn read(
     Ok(records.split_off(records.len().min(usize::try_from(*skip).unwrap_or(usize::MAX))))
 }
 
-/// Reads the rows of one chunk. `None`: it is no range of a file of separated values.
+/// Reads the rows of one chunk. `None`: it is no range of a file, or of lines that are no rows.
 ///
 /// # Errors
 ///
@@ -258,11 +259,10 @@ pub(crate) async fn read_rows(
     else {
         return Ok(None);
     };
-    let cut::Shape::Csv { delimiter, quote } = format.shape else { return Ok(None) };
     let (file, from, to, line) = (*file, *from, *to, *line);
     let range = chunk::Range { file, from, to, line, items: payload.items, first: payload.first };
     let fingerprint = fingerprint.clone();
-    blocking(move || Rows::read(range, &fingerprint, delimiter, quote)).await.map(Some)
+    blocking(move || Rows::read(range, &fingerprint, format.shape)).await
 }
 
 async fn read_whole(

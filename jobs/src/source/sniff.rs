@@ -38,7 +38,7 @@ pub struct Look {
     pub columns: Vec<String>,
     /// Its first rows.
     pub rows: Vec<Vec<String>>,
-    /// A delimiter by which every record has the same number of fields, where by its own each has just one.
+    /// A delimiter by which every record has the same number of fields, where by its own the first has just one.
     pub better: Option<char>,
 }
 
@@ -50,7 +50,7 @@ pub fn look(spec: &SourceSpec, base_dir: &Path) -> Option<Look> {
     let Some(Input::File { name, path }) = inputs.into_iter().next() else { return None };
     let (text, whole) = beginning(&path, &format)?;
     let mut records = records(&text, &format, Shape::Csv { delimiter, quote }, whole);
-    let better = (spec.delimiter.is_none() && records.iter().all(|record| record.len() == 1))
+    let better = (spec.delimiter.is_none() && records.first().is_some_and(|first| first.len() == 1))
         .then(|| DELIMITERS.into_iter().find(|other| fits(&records_by(&text, &format, *other, quote, whole))))
         .flatten();
     let columns = match &format.columns {

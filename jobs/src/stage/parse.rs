@@ -122,6 +122,16 @@ impl Rule {
         self.bounds.iter().all(|bound| bound.admits(&parsed)).then(|| parsed.into_datum())
     }
 
+    /// What a whole number of JSON becomes. `None`: it is refused, or it is for [`apply`](Parse::apply) to say.
+    pub(crate) fn datum_of_number<'t>(&self, number: i64) -> Option<Datum<'t>> {
+        let parsed = match self.kind {
+            ParseType::Integer => Parsed::Integer(number),
+            ParseType::Decimal | ParseType::Money => Parsed::Decimal(number.into()),
+            _ => return None,
+        };
+        self.bounds.iter().all(|bound| bound.admits(&parsed)).then(|| parsed.into_datum())
+    }
+
     fn parse(&self, value: Option<&Value>) -> Result<Option<Parsed>, String> {
         let text = match value {
             None | Some(Value::Null) => String::new(),
