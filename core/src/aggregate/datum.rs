@@ -78,7 +78,7 @@ impl Rule {
             keys => {
                 let mut composite = String::with_capacity(24);
                 for place in keys {
-                    add_part(&mut composite, &*key(datum(*place))?);
+                    add_part(&mut composite, &key(datum(*place))?);
                 }
                 Some(Cow::Owned(composite))
             }

@@ -260,7 +260,7 @@ impl Rule {
             fields => {
                 let mut composite = String::new();
                 for field in fields {
-                    table::add_part(&mut composite, &*key(field)?);
+                    table::add_part(&mut composite, &key(field)?);
                 }
                 Some(composite.into())
             }

@@ -1,8 +1,10 @@
 //! Every page that there is, with something on it.
 
 use gristmill_core::access::Role;
+use gristmill_core::id::DEFAULT_TENANT;
 use gristmill_dashboard::gate::{Access, Endpoint};
 use gristmill_dashboard::pages::routes;
+use gristmill_mail::signed::{Signed, Unsubscribe};
 
 use crate::driver::Browser;
 use crate::env::{self, TestEnv};
@@ -11,6 +13,14 @@ use crate::work::{Work, pause, work};
 
 /// An id that nothing has.
 const NOTHING: &str = "0198f9c1-7d2e-7000-8000-000000000000";
+
+/// The link that is in an email.
+fn unsubscribing() -> String {
+    let (tenant, stream) = (DEFAULT_TENANT.to_owned(), "news".to_owned());
+    let about = Unsubscribe { tenant, stream, address_hash: [1; 32] };
+    let signed = Signed::new(env::MAIL_SECRET).expect("long enough");
+    format!("/unsubscribe/{}", signed.unsubscribe_token(&about))
+}
 
 /// A page: its address, and who may see it.
 #[derive(Debug, Clone)]
@@ -60,6 +70,8 @@ impl World {
             ("{queue}", "mail".to_owned()),
             ("{limit}", "crm".to_owned()),
             ("{operation}", self.stock.operation.clone()),
+            ("{email}", self.stock.email.clone()),
+            ("/unsubscribe/{token}", unsubscribing()),
             ("{schedule}", "nightly".to_owned()),
             ("{item}", item),
             ("{batch}", self.work.batch.to_string()),

@@ -142,6 +142,7 @@ fn a_job_that_is_awaited_and_dies_ends_with_1_and_can_be_redriven() {
 #[test]
 fn what_a_program_says_is_in_the_log_of_its_job() {
     let place = Place::new();
+    place.write("config.toml", "[exec]\nprograms = [\"/bin/sh\"]\n");
     let waited = place.json(1, &["enqueue", "exec", "--payload", BAD, "--max-attempts", "1", "--wait=60s", "--json"]);
     let id = waited["job"]["id"].as_str().expect("an id");
     let logs = place.json(0, &["job", "logs", id, "--json"]);

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use gristmill_core::backoff;
 use gristmill_core::duration::{self, Span};
 use gristmill_core::letter::{RecipientState, UnknownPolicy};
+use gristmill_mail::Address;
 use gristmill_mail::transport::Report;
 use gristmill_store::{
     EmailKey, EmailRecord, EmailSaid, NewEmail, RecipientMove, RecipientView, StoreError, failpoint,
@@ -89,9 +90,9 @@ impl EmailHandler {
             record.recipients.iter().filter(|one| one.state == RecipientState::Sending).cloned().collect();
         if owed.is_empty() {
             let standings: Vec<Standing> = record.recipients.iter().map(standing).collect();
-            return self.finish(&record, &standings, "an earlier attempt has sent it");
+            return Ok(self.finish(&record, &standings, "an earlier attempt has sent it"));
         }
-        if let Some(within) = self.expired(context)? {
+        if let Some(within) = self.expired(context).map_err(Finish::permanent)? {
             return self.expire(&held, &owed, within).await;
         }
         let letter = self.letter(&held, &record, &owed).await?;
@@ -145,8 +146,8 @@ impl EmailHandler {
     }
 
     /// The time within which it should have been sent, if that is over.
-    fn expired(&self, context: &JobContext) -> Result<Option<Span>, Finish> {
-        let payload: EmailPayload = payload::read(payload::EMAIL, &context.job.payload).map_err(Finish::permanent)?;
+    fn expired(&self, context: &JobContext) -> Result<Option<Span>, String> {
+        let payload: EmailPayload = payload::read(payload::EMAIL, &context.job.payload)?;
         let age = (context.job.started_at - context.job.created_at).to_std().unwrap_or_default();
         Ok(payload.expires_in.filter(|within| age > within.0))
     }
@@ -171,12 +172,11 @@ impl EmailHandler {
     async fn letter(&self, held: &Held<'_>, record: &EmailRecord, owed: &[RecipientView]) -> Result<Letter, Finish> {
         let bytes = held.context.store.email_content(&held.key).await.map_err(store_failed)?;
         let bytes = bytes.ok_or_else(|| Finish::permanent("the message is not kept any more"))?;
-        let address = |text: &str| {
-            text.parse().map_err(|_| Finish::permanent("the record of the message holds what is no address"))
-        };
+        let address = |text: &str| text.parse::<Address>().map_err(|_| NO_ADDRESS);
+        let recipients: Result<Vec<Address>, &str> = owed.iter().map(|one| address(&one.address)).collect();
         Ok(Letter {
-            sender: address(record.sender.as_deref().unwrap_or_default())?,
-            recipients: owed.iter().map(|one| address(&one.address)).collect::<Result<_, _>>()?,
+            sender: address(record.sender.as_deref().unwrap_or_default()).map_err(Finish::permanent)?,
+            recipients: recipients.map_err(Finish::permanent)?,
             message_id: record.message_id.clone(),
             date: record.created_at,
             bytes,
@@ -221,10 +221,10 @@ impl EmailHandler {
             // Where there is no server there is no reply code either.
             Transport::Folder(_) | Transport::Memory(_) => answer.strip_prefix("250 ").unwrap_or(&answer),
         };
-        self.finish(record, &standings, answer)
+        Ok(self.finish(record, &standings, answer))
     }
 
-    fn finish(&self, record: &EmailRecord, standings: &[Standing], answer: &str) -> Result<Finish, Finish> {
+    fn finish(&self, record: &EmailRecord, standings: &[Standing], answer: &str) -> Finish {
         match conclude(standings) {
             Conclusion::Done => {
                 let sent = standings.iter().filter(|one| one.state.is_taken()).count();
@@ -233,21 +233,22 @@ impl EmailHandler {
                     "message_id": record.message_id, "answer": answer, "sent": sent,
                     "suppressed": standings.len() - sent,
                 });
-                Ok(Finish::done(Some(output)))
+                Finish::done(Some(output))
             }
-            Conclusion::Again(message, Some(after)) => Err(Finish::failed_until(message, after)),
-            Conclusion::Paused(message, after) => Err(Finish::snooze(message, after)),
-            Conclusion::Again(message, None) => Err(Finish::failed(message)),
+            Conclusion::Again(message, Some(after)) => Finish::failed_until(message, after),
+            Conclusion::Paused(message, after) => Finish::snooze(message, after),
+            Conclusion::Again(message, None) => Finish::failed(message),
             Conclusion::Unknown(message) => match self.policy() {
-                UnknownPolicy::Hold => Err(Finish::permanent(format!("{message}; {HELD}"))),
-                UnknownPolicy::Resend | UnknownPolicy::Accept => Err(Finish::failed(message)),
+                UnknownPolicy::Hold => Finish::permanent(format!("{message}; {HELD}")),
+                UnknownPolicy::Resend | UnknownPolicy::Accept => Finish::failed(message),
             },
-            Conclusion::Failed(message) => Err(Finish::permanent(message)),
+            Conclusion::Failed(message) => Finish::permanent(message),
         }
     }
 }
 
 const HELD: &str = "it may have been delivered already, and `mail.uncertain` is `hold`: it is kept back; to send it again set `mail.uncertain = \"resend\"` and redrive the job";
+const NO_ADDRESS: &str = "the record of the message holds what is no address";
 const LOST: &str = "the job belongs to another attempt by now";
 
 #[async_trait]

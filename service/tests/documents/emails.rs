@@ -66,14 +66,14 @@ pub(super) fn samples() -> Vec<Sample> {
         until: Some(at(86_400)),
     };
     let lasting = SuppressionDocument { stream: String::new(), note: None, until: None, ..entry.clone() };
-    let told = ReturnedRecipientDocument {
+    let spoken = ReturnedRecipientDocument {
         said: "failed".to_owned(),
         status: Some("5.1.1".to_owned()),
         outcome: Reported::Moved,
     };
-    let untold = ReturnedRecipientDocument { status: None, outcome: Reported::Unknown, ..told.clone() };
+    let unsaid = ReturnedRecipientDocument { status: None, outcome: Reported::Unknown, ..spoken.clone() };
     let returned =
-        ReturnedDocument { kind: ReturnedKind::Delivery, email: Some(row().key), recipients: vec![told.clone()] };
+        ReturnedDocument { kind: ReturnedKind::Delivery, email: Some(row().key), recipients: vec![spoken.clone()] };
     let other = ReturnedDocument { kind: ReturnedKind::Other, email: None, recipients: Vec::new() };
     let would = WouldResendDocument { dry_run: true, email: row().key };
     vec![
@@ -84,6 +84,6 @@ pub(super) fn samples() -> Vec<Sample> {
         sample("WouldResendDocument", would.clone(), would),
         sample("SuppressionDocument", entry, lasting),
         sample("ReturnedDocument", returned, other),
-        sample("ReturnedRecipientDocument", told, untold),
+        sample("ReturnedRecipientDocument", spoken, unsaid),
     ]
 }

@@ -365,7 +365,7 @@ impl Told<'_> {
     async fn move_email(&self, claimed: Option<&Claimed>, key: usize, to: usize) -> Result<String> {
         let Some(claimed) = claimed else { return Ok(String::new()) };
         let store = &self.side.store;
-        let suppress = (to % 2 == 0).then_some(Duration::from_secs(60));
+        let suppress = to.is_multiple_of(2).then_some(Duration::from_secs(60));
         let reported = [RecipientState::Delivered, RecipientState::Bounced, RecipientState::Complained][to % 3];
         let to = RecipientState::ALL[to % RecipientState::ALL.len()];
         let moves = [0, 1].map(|place| RecipientMove { suppress, ..RecipientMove::to(place, to) });

@@ -152,6 +152,12 @@ fn named(name: &str) -> Result<()> {
     if is_name(name) { Ok(()) } else { Err(ApiError::not_found(format!("`{name}` cannot be the name of a queue"))) }
 }
 
+/// Whether it is paused. A report says how many jobs wait on it, which may be none.
+async fn is_paused(caller: &Caller, queue: &str) -> Result<bool> {
+    let queues = caller.store().queues(caller.tenant()).await?;
+    Ok(queues.iter().any(|known| known.name == queue && known.paused))
+}
+
 pub(super) async fn pause(
     caller: Allowed<perm::QueuesControl>,
     Path(queue): Path<String>,
@@ -160,10 +166,11 @@ pub(super) async fn pause(
     named(&queue)?;
     let change = form.change();
     form.finish()?;
-    let report = caller.service().pause_queue(&caller.order(&change), &queue).await?;
-    let flash = match report.affected {
-        0 => Flash::careful(format!("{queue} was paused already; the first pause and its reason stay.")),
-        _ => Flash::done(format!("{queue} is paused. What runs is finished.")),
+    let was = is_paused(&caller, &queue).await?;
+    caller.service().pause_queue(&caller.order(&change), &queue).await?;
+    let flash = match was {
+        true => Flash::careful(format!("{queue} was paused already; the first pause and its reason stay.")),
+        false => Flash::done(format!("{queue} is paused. What runs is finished.")),
     };
     Ok(Redirect::to(format!("/queues/{queue}")).saying(flash))
 }
@@ -176,10 +183,11 @@ pub(super) async fn resume(
     named(&queue)?;
     let change = form.change();
     form.finish()?;
-    let report = caller.service().resume_queue(&caller.order(&change), &queue).await?;
-    let flash = match report.affected {
-        0 => Flash::careful(format!("{queue} was not paused.")),
-        _ => Flash::done(format!("{queue} is open again.")),
+    let was = is_paused(&caller, &queue).await?;
+    caller.service().resume_queue(&caller.order(&change), &queue).await?;
+    let flash = match was {
+        false => Flash::careful(format!("{queue} was not paused.")),
+        true => Flash::done(format!("{queue} is open again.")),
     };
     Ok(Redirect::to(format!("/queues/{queue}")).saying(flash))
 }

@@ -23,12 +23,12 @@ impl Providers {
     /// # Errors
     ///
     /// What is wrong with one of them, and which.
-    pub fn new(settings: &BTreeMap<String, OidcSettings>) -> std::result::Result<Self, String> {
+    pub fn new(settings: &BTreeMap<String, OidcSettings>) -> Result<Self, String> {
         let made = settings.iter().map(|(name, settings)| {
             let provider = Provider::new(settings.clone()).map_err(|wrong| format!("[oidc.{name}] {wrong}"))?;
             Ok((name.clone(), provider))
         });
-        Ok(Self(Arc::new(made.collect::<std::result::Result<_, String>>()?)))
+        Ok(Self(Arc::new(made.collect::<Result<_, String>>()?)))
     }
 
     /// One by its name.
