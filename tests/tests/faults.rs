@@ -67,7 +67,7 @@ fn a_worker_that_is_killed_in_the_middle_costs_nothing_but_time() {
 fn on_one_machine_a_killed_program_goes_on_where_it_stopped() {
     let place = Place::new(On::Sqlite);
     let input = place.file("orders.csv");
-    let expected = orders::write(&input, 20_000, 6);
+    let expected = orders::write(&input, 80_000, 6);
     let program = Program::retail(&place);
     let input = input.display().to_string();
     let mut doomed = program.start(&["batch", "run", "retail", "--input", &input, "--chunk", "50", "--wait"]);

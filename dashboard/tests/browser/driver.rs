@@ -97,6 +97,11 @@ impl Browser {
         url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()))
     }
 
+    /// Waits until it is there: a click does not wait for the page that it leads to.
+    pub(crate) async fn is_at(&self, place: &str) {
+        until(&format!("the way leads to {place}"), async || Some(self.place().await).filter(|at| at == place)).await;
+    }
+
     /// The first element that a selector finds, waiting for it.
     pub(crate) async fn find(&self, css: &str) -> WebElement {
         until(css, async || self.driver.find(By::Css(css)).await.ok()).await

@@ -132,7 +132,7 @@ async fn zone(browser: &Browser) {
     let choice = browser.find("#zone-name").await;
     choice.send_keys("Europe/Berlin").await.expect("chosen by its name");
     browser.click("#zone form button.primary").await;
-    assert_eq!(browser.place().await, "/queues", "back where the person was");
+    browser.is_at("/queues").await;
     browser.says(".top a.zone", "Europe/Berlin").await;
 }
 

@@ -64,7 +64,7 @@ async fn help(browser: &Browser) {
     browser.holds("return !document.querySelector('#help').open").await;
     browser.press("gb").await;
     browser.open("/jobs").await;
-    assert_eq!(browser.place().await, "/jobs", "keys are off, on every page");
+    browser.is_at("/jobs").await;
     browser.press("?").await;
     browser.find("#help[open]").await;
     browser.click("#help input").await;

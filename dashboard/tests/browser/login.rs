@@ -39,7 +39,7 @@ async fn with_a_code(scripts: Scripts) {
     let user = person(&env).await;
     let Some(browser) = Browser::start(env.addr, scripts).await else { return };
     browser.open("/account").await;
-    assert_eq!(browser.place().await, "/login?next=%2Faccount");
+    browser.is_at("/login?next=%2Faccount").await;
     log_in(&browser, "another horse battery", "").await;
     browser.find(".fault").await;
     log_in(&browser, PASSWORD, "").await;

@@ -15,7 +15,7 @@ async fn each_role_sees_its_pages_and_is_refused_the_others() {
     let world = world().await;
     let Some(browser) = Browser::start(world.env.addr, Scripts::On).await else { return };
     browser.open("/batches?state=open").await;
-    assert_eq!(browser.place().await, "/login?next=%2Fbatches%3Fstate%3Dopen", "a stranger logs in first");
+    browser.is_at("/login?next=%2Fbatches%3Fstate%3Dopen").await;
     for role in Role::ALL {
         browser.become_role(role.as_str()).await;
         let mut seen = Vec::new();
