@@ -38,7 +38,7 @@ async fn everything(scripts: Scripts) {
     operation(&world, &browser).await;
     item(&world, &browser).await;
     schedule(&browser).await;
-    appearance(&browser, scripts).await;
+    appearance(&browser).await;
 }
 
 async fn jobs(world: &World, browser: &Browser) {
@@ -140,7 +140,7 @@ async fn schedule(browser: &Browser) {
 }
 
 /// Light and dark, which is kept.
-async fn appearance(browser: &Browser, scripts: Scripts) {
+async fn appearance(browser: &Browser) {
     browser.click("#themes button[value=dark]").await;
     browser.find("html[data-theme=dark]").await;
     browser.open("/queues").await;
