@@ -54,24 +54,34 @@ pub fn read_or_make(file: &Path, form: Form) -> Result<[u8; KEY_BYTES], StoreErr
     read(file, form)
 }
 
-/// Makes a key file. It is whole when another process finds it: it gets its name when it is written.
+/// Makes a key file.
 fn make(file: &Path, form: Form) -> io::Result<()> {
     if file.exists() {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
     let mut key = [0; KEY_BYTES];
     SystemRandom::new().fill(&mut key).map_err(|_| io::Error::other("there are no random numbers"))?;
+    put(file, format!("{} {}\n", form.word, hex::encode(key)).as_bytes())
+}
+
+/// Puts a secret into a new file that only its owner may read. It is whole when another process finds it: it gets its name
+/// when it is written. A process that is killed, or a full disk, leaves none of that name.
+///
+/// # Errors
+///
+/// When there is such a file, or it cannot be written.
+pub fn put(file: &Path, secret: &[u8]) -> io::Result<()> {
     let mut name = file.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.part", uuid::Uuid::now_v7().simple()));
     let part = file.with_file_name(name);
-    // A link, unlike a rename, fails when another process was first.
-    let made = write(&part, form, &key).and_then(|()| fs::hard_link(&part, file));
+    // A link, unlike a rename, fails when there is one already.
+    let made = write(&part, secret).and_then(|()| fs::hard_link(&part, file));
     let _ = fs::remove_file(&part);
     made
 }
 
-fn write(part: &Path, form: Form, key: &[u8]) -> io::Result<()> {
+fn write(part: &Path, secret: &[u8]) -> io::Result<()> {
     let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(part)?;
-    writeln!(out, "{} {}", form.word, hex::encode(key))?;
+    out.write_all(secret)?;
     out.sync_all()
 }

@@ -1,11 +1,12 @@
 //! Keys that sign messages: make one, its DNS record, and whether the signatures of a message hold.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use gristmill_mail::dkim::{Key, verify};
+use gristmill_service::key_file;
 use serde::Serialize;
 
 use crate::cli::context::CommandContext;
@@ -77,14 +78,7 @@ impl Dkim {
 
 fn keygen(context: &CommandContext, file: &Path) -> Result<Exit> {
     let pem = Key::generate_ed25519().map_err(|why| CommandError::new(Exit::Internal, why))?;
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let written = options.open(file).and_then(|mut opened| {
-        opened.write_all(pem.as_bytes())?;
-        opened.sync_all()
-    });
+    let written = key_file::put(file, pem.as_bytes());
     written.map_err(|error| CommandError::new(Exit::Failed, format!("{}: {error}", file.display())))?;
     records(context, Some(file))
 }
