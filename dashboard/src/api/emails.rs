@@ -22,8 +22,8 @@ use utoipa::{PartialSchema, ToSchema};
 use super::rehearsable::Rehearsable;
 use crate::gate::describe::{Endpoint, Replies, Reply};
 use crate::gate::{
-    Allowed, Answer, ApiError, Caller, Change, Creation, Fields, JsonBody, Made, Object, Outcome, Paging, Parameters,
-    Params, Path, Query, Result, Routes, perm,
+    Allowed, Answer, ApiError, Caller, Change, Creation, ErrorCode, Fields, JsonBody, Made, Object, Outcome, Paging,
+    Parameters, Params, Path, Query, Result, Routes, perm,
 };
 
 /// What goes over the wire.
@@ -67,35 +67,42 @@ impl PartialSchema for AddressHash {
 
 impl ToSchema for AddressHash {}
 
-/// Which emails are wanted.
-struct Wanted {
-    state: Option<EmailState>,
-    address: Option<String>,
-    hash: Option<AddressHash>,
-}
+/// Whose messages or entries are wanted.
+struct OfAddress(Option<[u8; 32]>);
 
-impl Parameters for Wanted {
+impl Parameters for OfAddress {
     fn read(query: &mut Query) -> Self {
-        Self {
-            state: query.one("state", "Only those that are so far"),
-            address: query.one("address", "Only those with this recipient"),
-            hash: query.one("address_sha256", "Only those with this recipient, by the hash of its address"),
-        }
+        let address: Option<String> = query.one("address", "Only of this address; takes `contents:read`");
+        let hash: Option<AddressHash> =
+            query.one("address_sha256", "Only of this address, by its hash; takes `contents:read`");
+        Self(hash.map(|hash| hash.0).or_else(|| address.as_deref().map(address_hash)))
     }
 }
 
-impl Wanted {
-    fn filter(self, tenant: &str) -> EmailFilter {
-        let hash = self.hash.map(|hash| hash.0).or_else(|| self.address.as_deref().map(address_hash));
-        EmailFilter { tenant: tenant.to_owned(), state: self.state, address_hash: hash }
+/// The address that is asked for. Who may not see addresses cannot find out by questions whether one is there.
+pub(crate) fn asked_of(caller: &Caller, address: Option<[u8; 32]>) -> Result<Option<[u8; 32]>> {
+    if address.is_some() && !caller.may(Permission::ContentsRead) {
+        let message = "the caller may not ask for an address: `contents:read` is needed";
+        return Err(ApiError::new(ErrorCode::Forbidden, message));
+    }
+    Ok(address)
+}
+
+/// Which emails are wanted.
+struct Wanted(Option<EmailState>);
+
+impl Parameters for Wanted {
+    fn read(query: &mut Query) -> Self {
+        Self(query.one("state", "Only those that are so far"))
     }
 }
 
 async fn list(
     caller: Allowed<perm::EmailsRead>,
-    Params((wanted, paging)): Params<(Wanted, Paging)>,
+    Params(((Wanted(state), OfAddress(address)), paging)): Params<((Wanted, OfAddress), Paging)>,
 ) -> Outcome<Vec<EmailView>> {
-    let found = caller.store().emails(&wanted.filter(caller.tenant()), &paging.0).await?;
+    let filter = EmailFilter { tenant: caller.tenant().to_owned(), state, address_hash: asked_of(&caller, address)? };
+    let found = caller.store().emails(&filter, &paging.0).await?;
     let next = paging.next(&found, |email| email.key.clone());
     let shown = found.into_iter().map(|email| shown(&caller, email)).collect();
     Ok(Answer::page(shown, next))
@@ -165,27 +172,11 @@ async fn resend(
     })
 }
 
-/// Which entries are wanted.
-struct Listed {
-    address: Option<String>,
-    hash: Option<AddressHash>,
-}
-
-impl Parameters for Listed {
-    fn read(query: &mut Query) -> Self {
-        Self {
-            address: query.one("address", "Only the entries of this address"),
-            hash: query.one("address_sha256", "Only the entries of this address, by its hash"),
-        }
-    }
-}
-
 async fn suppressions(
     caller: Allowed<perm::EmailsRead>,
-    Params((wanted, paging)): Params<(Listed, Paging)>,
+    Params((OfAddress(address), paging)): Params<(OfAddress, Paging)>,
 ) -> Outcome<Vec<SuppressionView>> {
-    let hash = wanted.hash.map(|hash| hash.0).or_else(|| wanted.address.as_deref().map(address_hash));
-    if let Some(hash) = hash {
+    if let Some(hash) = asked_of(&caller, address)? {
         return Ok(Answer::new(caller.store().suppressions_of(caller.tenant(), &hash).await?));
     }
     let found = caller.store().suppressions(caller.tenant(), &paging.0).await?;

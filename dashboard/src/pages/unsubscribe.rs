@@ -58,6 +58,11 @@ async fn unsubscribe(open: Open, view: View, Path(token): Path<String>) -> Resul
     let Some(Unsubscribe { tenant, stream, address_hash }) = about(&open, &token) else {
         return Ok(unknown(&open, &view));
     };
+    let off = open.api.service().store().suppressions_of(&tenant, &address_hash).await?;
+    if off.iter().any(|entry| entry.stream == stream && entry.until.is_none()) {
+        // Mail programs ask more than once; the audit has it once.
+        return Ok(page(&open, &view, done(&stream)));
+    }
     let entry = Suppression {
         tenant: tenant.clone(),
         address_hash,
@@ -69,12 +74,12 @@ async fn unsubscribe(open: Open, view: View, Path(token): Path<String>) -> Resul
     // The signature says who: the recipient of the email, known by the hash of the address alone.
     let order = Order::new(tenant, Actor::Caller(Subject::Anyone, "a recipient".to_owned()));
     open.api.service().suppress(&order, &[entry]).await?;
-    Ok(page(
-        &open,
-        &view,
-        html! {
-            h1 { "You get no more of these" }
-            p { "The address is off " strong { (stream) } ". What is under way already may still come." }
-        },
-    ))
+    Ok(page(&open, &view, done(&stream)))
+}
+
+fn done(stream: &str) -> Markup {
+    html! {
+        h1 { "You get no more of these" }
+        p { "The address is off " strong { (stream) } ". What is under way already may still come." }
+    }
 }

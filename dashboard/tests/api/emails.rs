@@ -45,6 +45,18 @@ async fn a_viewer_sees_how_far_an_email_is_and_neither_addresses_nor_contents() 
         assert!(!seen.text.contains("Hello") && !seen.text.contains("MAIL FROM"), "{path}: {}", seen.text);
     }
     assert_eq!(env.get_as("viewer", &format!("/api/v1/emails/{id}/raw")).await.status, 403);
+    // Nor does it find out by questions who is there.
+    let hash = hex::encode(address_hash("ada@example.org"));
+    for path in ["/api/v1/emails", "/api/v1/suppressions"] {
+        for asked in ["address=ada@example.org".to_owned(), format!("address_sha256={hash}")] {
+            let asked = format!("{path}?{asked}");
+            assert_eq!(env.get_as("viewer", &asked).await.status, 403, "{asked}");
+            assert_eq!(env.get_as("auditor", &asked).await.status, 200, "{asked}");
+        }
+    }
+    for path in ["/email?address=ada@example.org", "/email/suppressions?address=ada@example.org"] {
+        assert_eq!(look(&env, Some("viewer"), path).await.status, 403, "{path}");
+    }
     let page = look(&env, Some("viewer"), &format!("/email/messages/{id}")).await;
     assert!(page.text.contains("not shown") && !page.text.contains("example.org"), "{}", page.text);
 }
@@ -110,6 +122,8 @@ async fn a_recipient_takes_itself_off_by_one_click_and_a_scanner_does_not() {
     }
     let entries = of_ada().await;
     assert_eq!((entries.len(), entries[0].stream.as_str(), entries[0].reason.as_str()), (1, "news", "unsubscribe"));
+    let audit = env.get_as("owner", "/api/v1/audit?action=address.suppress").await;
+    assert_eq!(audit.data().as_array().map(Vec::len), Some(1), "however often it is asked: {}", audit.text);
     let forged = format!("{}x", &path[..path.len() - 1]);
     for bad in [forged.as_str(), "/unsubscribe/x"] {
         assert_eq!((env.get(bad).await.status, env.send("POST", bad, &[], b"").await.status), (404, 404), "{bad}");

@@ -3,16 +3,17 @@
 mod message;
 mod suppressions;
 
+use gristmill_core::access::Permission;
 use gristmill_core::letter::RecipientState;
 use gristmill_mail::compose::address_hash;
 use gristmill_store::{EmailFilter, EmailState, EmailView};
 use maud::{Markup, html};
 
-use crate::api::emails::shown;
-use crate::gate::{Allowed, Paging, Parameters, Params, Query, Routes, perm};
+use crate::api::emails::{asked_of, shown};
+use crate::gate::{Allowed, Caller, Paging, Parameters, Params, Query, Routes, perm};
 use crate::pages::parts::copies::{copies, path, shell};
 use crate::pages::parts::empty::empty;
-use crate::pages::parts::filters::{self, Tab, typed};
+use crate::pages::parts::filters::{self, Filter, Tab, typed};
 use crate::pages::parts::icon::Icon;
 use crate::pages::parts::pager::pager;
 use crate::pages::parts::panel::{head, panel};
@@ -98,7 +99,7 @@ async fn list(
     let filter = EmailFilter {
         tenant: caller.tenant().to_owned(),
         state: wanted.state,
-        address_hash: wanted.address.as_deref().map(address_hash),
+        address_hash: asked_of(&caller, wanted.address.as_deref().map(address_hash))?,
     };
     let emails = view.read(caller.store().emails(&filter, &paging.0)).await?;
     let next = paging.next(&emails, |email| email.key.clone());
@@ -107,7 +108,7 @@ async fn list(
         (head("Emails", "Each is a job. Sent means that a server has taken it, not that it has arrived.", Markup::default()))
         (places("/email"))
         (panel("list", "Messages, newest first", html! {
-            (form(&wanted))
+            (form(&caller, &wanted))
             @if emails.is_empty() { (nothing(&wanted)) } @else {
                 (table("emails", "Emails", &columns(), emails.iter().map(line)))
                 (pager(&view, emails.len(), next.as_deref()))
@@ -118,16 +119,13 @@ async fn list(
     Ok(view.page(&caller, Head::new("Emails", "/email").poll(15), main))
 }
 
-fn form(wanted: &Wanted) -> Markup {
+fn form(caller: &Caller, wanted: &Wanted) -> Markup {
     let states: Vec<(&str, &str)> =
         std::iter::once(("", "any")).chain(EmailState::ALL.map(|one| (one.as_str(), one.as_str()))).collect();
-    let state = filters::Filter {
-        name: "state",
-        label: "State",
-        value: wanted.state.map(EmailState::as_str),
-        choices: &states,
-    };
-    filters::form("/email", &[], &[state, typed("address", "Recipient", wanted.address.as_deref())])
+    let state = Filter { name: "state", label: "State", value: wanted.state.map(EmailState::as_str), choices: &states };
+    let recipient = typed("address", "Recipient", wanted.address.as_deref());
+    let fields: &[Filter<'_>] = if caller.may(Permission::ContentsRead) { &[state, recipient] } else { &[state] };
+    filters::form("/email", &[], fields)
 }
 
 fn nothing(wanted: &Wanted) -> Markup {

@@ -8,7 +8,7 @@ use gristmill_store::{Suppression, SuppressionView};
 use maud::{Markup, html};
 
 use super::places;
-use crate::api::emails::AddressHash;
+use crate::api::emails::{AddressHash, asked_of};
 use crate::gate::{Allowed, Caller, Paging, Parameters, Params, Query, Result, Time, perm};
 use crate::pages::answer::Sent;
 use crate::pages::flash::Flash;
@@ -45,8 +45,8 @@ pub(super) async fn list(
 }
 
 async fn page(caller: &Caller, view: &View, wanted: &Wanted, paging: &Paging, given: &Form) -> Paged {
-    let found = match &wanted.address {
-        Some(address) => view.read(caller.store().suppressions_of(caller.tenant(), &address_hash(address))).await?,
+    let found = match asked_of(caller, wanted.address.as_deref().map(address_hash))? {
+        Some(hash) => view.read(caller.store().suppressions_of(caller.tenant(), &hash)).await?,
         None => view.read(caller.store().suppressions(caller.tenant(), &paging.0)).await?,
     };
     let next = match &wanted.address {
@@ -58,7 +58,9 @@ async fn page(caller: &Caller, view: &View, wanted: &Wanted, paging: &Paging, gi
         (head("Suppressions", "Addresses to which nothing is sent. They are kept as hashes: the list names no person.", Markup::default()))
         (places("/email/suppressions"))
         (panel("list", "Entries that stand", html! {
-            (filters::form("/email/suppressions", &[], &[typed("address", "Address", wanted.address.as_deref())]))
+            @if caller.may(Permission::ContentsRead) {
+                (filters::form("/email/suppressions", &[], &[typed("address", "Address", wanted.address.as_deref())]))
+            }
             @if found.is_empty() { (nothing(wanted)) } @else {
                 (table("entries", "Suppressions", &columns(), found.iter().map(|entry| line(entry, changes, view.address()))))
                 (pager(view, found.len(), next.as_deref()))
