@@ -528,8 +528,11 @@ pub(crate) async fn report<S: Sql>(sql: &mut S, report: &EmailReport) -> Result<
 /// Puts addresses on the list.
 pub(crate) async fn suppress<S: Sql>(sql: &mut S, entries: &&[Suppression]) -> Result<u64, S::Fault> {
     check::suppressions(entries)?;
+    // In the order of their keys, so that two processes which put the same ones there wait for each other and no more.
+    let mut ordered: Vec<&Suppression> = entries.iter().collect();
+    ordered.sort_by_key(|entry| (&entry.tenant, entry.address_hash, &entry.stream));
     let mut put = 0;
-    for entry in *entries {
+    for entry in ordered {
         let until = until(sql, entry.keep).await?;
         let note = entry.note.as_deref().map(|note| check::plain(note, check::REASON_CHARS_MAX));
         let (hash, reason) = (entry.address_hash.to_vec(), entry.reason.as_str());
