@@ -70,6 +70,11 @@ fn an_email_is_sent_looked_at_and_sent_once_more() {
         assert_eq!(place.json(3, &["mail", verb, nobody, "--json"])["error"]["code"], "not_found", "{verb}");
     }
     assert_eq!(place.json(2, &["mail", "list", "--state", "snet", "--json"])["error"]["code"], "usage");
+    place.write("large.bin", &"x".repeat(2 << 20));
+    let large = ["mail", "send", "--to", "ada@example.org", "--subject", "x", "--text", "x", "--attach", "large.bin"];
+    let refused = place.json(2, &[&large[..], &["--json"]].concat());
+    assert!(refused["error"]["hint"].as_str().expect("a hint").contains("[mail] attachments"), "{refused}");
+    place.expect(2, &["mail", "send", "--to", "ada@example.org", "--subject", "x", "--text", "-", "--html", "-"]);
 }
 
 #[test]
@@ -132,6 +137,15 @@ fn what_comes_back_moves_the_recipient_that_it_is_about() {
     let taken = place.json(0, &["mail", "bounce", "maildir", "box", "--json"]);
     assert_eq!((&taken[0]["email"], &taken[0]["recipients"][0]["outcome"]), (&json!(other), &json!("moved")));
     assert!(place.path().join("box/cur/1.mx:2,S").exists(), "it is done with");
+    // What is no message, or cannot be moved, holds no other back.
+    std::os::unix::fs::symlink("/dev/zero", place.path().join("box/new/0.link")).expect("a link");
+    std::fs::create_dir(place.path().join("box/new/0.folder")).expect("a folder");
+    std::fs::create_dir_all(place.path().join("box/cur/2.mx:2,S/in")).expect("in its place");
+    place.write("box/new/2.mx", "no report");
+    place.write("box/new/3.mx", "no report");
+    assert_eq!(place.json(6, &["mail", "bounce", "maildir", "box", "--json"]).as_array().map(Vec::len), Some(2));
+    assert!(place.path().join("box/cur/3.mx:2,S").exists() && place.path().join("box/new/2.mx").exists());
+    std::fs::remove_file(place.path().join("box/new/2.mx")).expect("removed");
     assert_eq!(place.json(0, &["mail", "bounce", "maildir", "box", "--json"]), json!([]));
 }
 
@@ -158,6 +172,7 @@ fn a_key_is_made_once_and_its_signature_holds() {
     let made = place.json(0, &["mail", "dkim", "keygen", "dkim.pem", "--json"]);
     assert!(made[0]["record"].as_str().expect("a record").starts_with("v=DKIM1; k=ed25519; p="), "{made}");
     place.expect(1, &["mail", "dkim", "keygen", "dkim.pem"]);
+    place.expect(1, &["mail", "dkim", "keygen", "no/such/folder.pem"]);
     place.expect(3, &["mail", "dkim", "record"]);
     let dkim = "[[mail.dkim]]\ndomain = \"example.com\"\nselector = \"2026a\"\nkey_file = \"dkim.pem\"\n";
     place.write("config.toml", &format!("{CONFIG}{dkim}"));

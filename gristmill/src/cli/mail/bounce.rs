@@ -65,8 +65,12 @@ impl Bounce {
                 say(context, &[taken]);
             }
             Self::Maildir { folder } => {
-                let taken = intake.maildir(&folder).await?;
+                let (taken, wrong) = intake.maildir(&folder).await?;
                 say(context, &taken);
+                wrong.iter().for_each(|wrong| context.output.warning(wrong));
+                if !wrong.is_empty() {
+                    return Ok(Exit::Partial);
+                }
             }
         }
         Ok(Exit::Success)
@@ -86,28 +90,40 @@ impl Intake {
         Ok(self.service.take_return(message, named.as_deref(), self.keep).await?)
     }
 
-    /// A message moves when it is done, so that what breaks off is taken in again, which changes nothing.
-    async fn maildir(&self, folder: &Path) -> Result<Vec<ReturnedDocument>> {
-        let wrong = |path: &Path, error: &std::io::Error| {
-            CommandError::new(Exit::Failed, format!("{}: {error}", path.display()))
-        };
+    /// A message moves when it is done, so that what breaks off is taken in again, which changes nothing. One that cannot
+    /// be read or moved holds no other back. Returned is what became of the others, and what is wrong with these.
+    async fn maildir(&self, folder: &Path) -> Result<(Vec<ReturnedDocument>, Vec<String>)> {
         let new = folder.join("new");
-        let entries = std::fs::read_dir(&new).map_err(|error| wrong(&new, &error))?;
-        let mut files: Vec<PathBuf> = entries.filter_map(|entry| entry.ok()).map(|entry| entry.path()).collect();
+        let entries = std::fs::read_dir(&new)
+            .map_err(|error| CommandError::new(Exit::Failed, format!("{}: {error}", new.display())))?;
+        let plain =
+            entries.filter_map(|entry| entry.ok()).filter(|entry| entry.file_type().is_ok_and(|is| is.is_file()));
+        let mut files: Vec<PathBuf> = plain.map(|entry| entry.path()).collect();
         files.sort();
         files.truncate(MESSAGES_MAX);
-        let mut taken = Vec::new();
+        let (mut taken, mut wrong) = (Vec::new(), Vec::new());
         for file in files {
-            let mut message = Vec::new();
-            let opened = std::fs::File::open(&file).map_err(|error| wrong(&file, &error))?;
-            opened.take(MESSAGE_BYTES_MAX).read_to_end(&mut message).map_err(|error| wrong(&file, &error))?;
+            let message = match read(&file) {
+                Ok(message) => message,
+                Err(error) => {
+                    wrong.push(format!("{}: {error}", file.display()));
+                    continue;
+                }
+            };
             taken.push(self.take(&message, delivered_to(&message).as_deref()).await?);
             let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let cur = folder.join("cur").join(format!("{name}:2,S"));
-            std::fs::rename(&file, &cur).map_err(|error| wrong(&cur, &error))?;
+            if let Err(error) = std::fs::rename(&file, folder.join("cur").join(format!("{name}:2,S"))) {
+                wrong.push(format!("{}: it is taken in, and cannot be moved to `cur`: {error}", file.display()));
+            }
         }
-        Ok(taken)
+        Ok((taken, wrong))
     }
+}
+
+fn read(file: &Path) -> std::io::Result<Vec<u8>> {
+    let mut message = Vec::new();
+    std::fs::File::open(file)?.take(MESSAGE_BYTES_MAX).read_to_end(&mut message)?;
+    Ok(message)
 }
 
 /// The address that a message in a Maildir came to, as the server that has put it there says. The first header alone: the

@@ -1,13 +1,14 @@
 //! One email by flags: the payload of a job of kind `email`.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
+use gristmill_core::job::PAYLOAD_BYTES_MAX;
 use gristmill_core::one_or_many::OneOrMany;
 use gristmill_jobs::kind::payload::{AttachmentPayload, EMAIL, EmailPayload};
-use gristmill_mail::compose::ATTACHMENTS_BYTES_MAX;
 use serde_json::Value;
 
 use crate::cli::context::{CommandContext, internal};
@@ -72,7 +73,15 @@ pub(super) struct Send {
 }
 
 impl Send {
+    /// What is read from standard input, which can be read once.
+    fn from_input(&self) -> usize {
+        [&self.text, &self.html, &self.data].into_iter().filter(|given| given.as_deref() == Some("-")).count()
+    }
+
     pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
+        if self.from_input() > 1 {
+            return Err(CommandError::usage("standard input is one text: give the others as @FILE"));
+        }
         let payload = EmailPayload {
             to: OneOrMany::Many(self.to),
             cc: OneOrMany::Many(self.cc),
@@ -89,6 +98,13 @@ impl Send {
             ..EmailPayload::default()
         };
         let payload = serde_json::to_string(&payload).map_err(internal)?;
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            let size = payload.len();
+            let message =
+                format!("with its attachments it has {size} bytes, and a payload has at most {PAYLOAD_BYTES_MAX}");
+            let hint = "put files into the folder `[mail] attachments` and name them by `file` (docs/email.md), or send a link";
+            return Err(CommandError::usage(message).hint(hint));
+        }
         let enqueue = Enqueue {
             kind: Some(EMAIL.to_owned()),
             payload: Some(payload),
@@ -114,16 +130,15 @@ fn read_text(text: &str) -> Result<String> {
 }
 
 fn attachments(files: &[PathBuf]) -> Result<Vec<AttachmentPayload>> {
-    let mut room = ATTACHMENTS_BYTES_MAX;
-    files.iter().map(|file| attachment(file, &mut room)).collect()
+    files.iter().map(PathBuf::as_path).map(attachment).collect()
 }
 
-fn attachment(file: &Path, room: &mut usize) -> Result<AttachmentPayload> {
+fn attachment(file: &Path) -> Result<AttachmentPayload> {
     let wrong = |what: String| CommandError::usage(format!("--attach {}: {what}", file.display()));
-    let bytes = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
-    *room = room.checked_sub(bytes.len()).ok_or_else(|| {
-        wrong(format!("attachments have at most {ATTACHMENTS_BYTES_MAX} bytes together")).hint("send a link instead")
-    })?;
+    // More than a payload holds is refused below, and need not be read for that.
+    let mut bytes = Vec::new();
+    let opened = std::fs::File::open(file).map(|opened| opened.take(PAYLOAD_BYTES_MAX as u64 + 1));
+    opened.and_then(|mut opened| opened.read_to_end(&mut bytes)).map_err(|error| wrong(error.to_string()))?;
     let name =
         file.file_name().and_then(|name| name.to_str()).ok_or_else(|| wrong("its name is not UTF-8".to_owned()))?;
     Ok(AttachmentPayload {
