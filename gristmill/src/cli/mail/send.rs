@@ -74,12 +74,12 @@ pub(super) struct Send {
 
 impl Send {
     /// What is read from standard input, which can be read once.
-    fn from_input(&self) -> usize {
+    fn texts_of_stdin(&self) -> usize {
         [&self.text, &self.html, &self.data].into_iter().filter(|given| given.as_deref() == Some("-")).count()
     }
 
     pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
-        if self.from_input() > 1 {
+        if self.texts_of_stdin() > 1 {
             return Err(CommandError::usage("standard input is one text: give the others as @FILE"));
         }
         let payload = EmailPayload {
