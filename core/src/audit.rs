@@ -121,6 +121,8 @@ crate::words! {
         SessionOpen = "session.open",
         /// Logins are refused for a while, after too many tries of an account or from a network.
         SessionRefuse = "session.refuse",
+        /// A login elsewhere was refused, because it may not take the account that has its address.
+        LoginRefuse = "login.refuse",
         /// Sessions were ended: a person logged out, or ended those that they had elsewhere.
         SessionEnd = "session.end",
         /// A session went on by its refresh token.

@@ -30,6 +30,7 @@
 //! * [`schedule`]: when work starts by itself.
 //! * [`limit`]: how many jobs may run at once or begin in a period, and whose turn it is.
 //! * [`access`]: the roles of people and programs, and what each may do.
+//! * [`linking`]: whether a login elsewhere takes an account by its address.
 //! * [`attempt_log`]: what an attempt says while it runs.
 //! * [`audit`]: what is written down of each order, and the chain that shows when it was bent.
 //! * [`mod@words`]: enums whose values are words.
@@ -64,6 +65,7 @@ pub mod job_state;
 pub mod json;
 pub mod letter;
 pub mod limit;
+pub mod linking;
 pub mod login;
 pub mod membership;
 pub mod one_or_many;

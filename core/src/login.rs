@@ -28,6 +28,9 @@ pub const REGISTRATIONS_PER_ADDRESS: TryLimit = TryLimit { tries: 5, within: Dur
 /// Registrations that are asked for from all networks together.
 pub const REGISTRATIONS: TryLimit = TryLimit { tries: 1_000, within: Duration::from_secs(60 * 60) };
 
+/// Logins elsewhere that may not take an account by its address, for each account and issuer: the audit has an entry of the first.
+pub const NOT_LINKED: TryLimit = TryLimit { tries: 0, within: Duration::from_secs(15 * 60) };
+
 /// For how long a session or a link stays after its time, so that one may still look at where it came from.
 pub const KEPT: TimeDelta = TimeDelta::days(30);
 

@@ -6,17 +6,18 @@ use chrono::Utc;
 use gristmill_core::access::Role;
 use gristmill_core::audit::Action;
 use gristmill_core::id::{DEFAULT_TENANT, UserId};
+use gristmill_service::Order;
 use gristmill_service::accounts::{
     AccountError, AccountSettings, Accounts, BegunLogin, LoginAnswer, OidcSettings, Passwords, Providers, Secret,
     Visitor,
 };
 use gristmill_store::StoreError;
-use gristmill_store::accounts::Recognition;
+use gristmill_store::accounts::{Appointer, Quotas, Recognition};
 use gristmill_testkit::oidc::{Agreed, CLIENT_ID, CLIENT_SECRET, FakeProvider};
 use serde_json::{Value, json};
 
 use crate::env::{TestEnv, databases, order, sqlite_env};
-use crate::people::{add, address, leaves};
+use crate::people::{add, address, entries, leaves};
 
 /// Where people reach the server.
 const URL: &str = "https://jobs.example.com";
@@ -88,6 +89,14 @@ impl World {
             _ => None,
         }
     }
+}
+
+/// Leaves the entry of a login that may not take an account.
+pub(crate) async fn refused_link(env: &TestEnv) {
+    let world = world(env, |_| {}).await;
+    add(&world.accounts, &order(), "olga", Some(Role::Owner)).await;
+    let olga = json!({ "sub": "s-olga", "email": "olga@example.com", "email_verified": true });
+    denied(world.log_in(&olga).await, "by the address alone");
 }
 
 fn ada(verified: bool) -> Value {
@@ -201,8 +210,64 @@ async fn roles_follow_the_groups_at_each_login_and_no_owner_loses_their_place() 
         denied(world.log_in(&claims(json!([]))).await, "groups");
         let owner = add(&world.accounts, &order(), "olga", Some(Role::Owner)).await;
         let olga = json!({ "sub": "s-olga", "email": "olga@example.com", "email_verified": true, "groups": ["ops"] });
-        let (found, secret) = world.log_in(&olga).await.expect("logged in");
-        assert_eq!((found, world.role(&secret).await), (owner, Some(Role::Owner)), "an owner stays one");
+        denied(world.log_in(&olga).await, "by the address alone");
+        let seen = env.store.user(owner).await.expect("asked").expect("there");
+        assert_eq!(seen.memberships[0].role, Role::Owner, "an owner stays one");
+    }
+}
+
+#[tokio::test]
+async fn a_provider_of_one_tenant_takes_no_account_that_is_more_elsewhere() {
+    for env in databases().await {
+        let world = world(&env, |settings| {
+            settings.create = true;
+            settings.tenant = "north".to_owned();
+            settings.role = Some(Role::Admin);
+        })
+        .await;
+        let accounts = &world.accounts;
+        for tenant in ["north", "south"] {
+            accounts.create_tenant(&order(), tenant, Quotas::default(), None).await.expect("created");
+        }
+        let owner = add(accounts, &order(), "ada", Some(Role::Owner)).await;
+        accounts.set_installation(&order(), owner, true).await.expect("changed");
+        let at = |tenant: &str| Order { tenant: tenant.to_owned(), ..order() };
+        let both = add(accounts, &at("north"), "bob", Some(Role::Viewer)).await;
+        accounts.set_role(&at("south"), Appointer::Installation, both, Role::Admin).await.expect("set");
+        let before = entries(&env).await;
+        for (name, chain, why) in [("ada", DEFAULT_TENANT, "owner"), ("bob", "north", "elsewhere")] {
+            let email = format!("{name}@example.com");
+            let claims = json!({ "sub": format!("eve-as-{name}"), "email": email, "email_verified": true });
+            let (entry, details) = leaves(&env, (chain, Action::LoginRefuse, &email), async {
+                denied(world.log_in(&claims).await, "log in with the account's password");
+                denied(world.log_in(&claims).await, "log in with the account's password");
+            })
+            .await;
+            assert_eq!((&details["why"], &details["provider_tenant"]), (&json!(why), &json!("north")), "{entry:?}");
+            assert_eq!(details["subject"], json!(format!("eve-as-{name}")));
+        }
+        assert_eq!(entries(&env).await, before + 2, "tries again and again do not fill the audit");
+        let carol = add(accounts, &at("north"), "carol", Some(Role::Viewer)).await;
+        let claims = json!({ "sub": "s-carol", "email": "carol@example.com", "email_verified": true });
+        let (found, session) = world.log_in(&claims).await.expect("one of the provider's tenant alone");
+        let seen = env.store.user(carol).await.expect("asked").expect("there");
+        assert_eq!((found, seen.memberships[0].role), (carol, Role::Admin));
+        // An invitation by another tenant: what the provider has opened does not go on there.
+        accounts.set_role(&at("south"), Appointer::Installation, carol, Role::Viewer).await.expect("set");
+        let asked = accounts.recognizer().session(&session, Some("south")).await.expect("asked");
+        assert!(!matches!(asked, Some(Recognition::Known(_))), "{asked:?}");
+        denied(world.log_in(&claims).await, "by the address alone");
+    }
+}
+
+#[tokio::test]
+async fn a_subject_is_known_to_the_letter() {
+    let env = sqlite_env().await;
+    let world = world(&env, |_| {}).await;
+    add(&world.accounts, &order(), "ada", Some(Role::Operator)).await;
+    world.log_in(&ada(true)).await.expect("linked");
+    for subject in ["s-ada ", " s-ada", "S-ADA", "s-ada\n"] {
+        denied(world.log_in(&json!({ "sub": subject })).await, "no account is known by this login");
     }
 }
 

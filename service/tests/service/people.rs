@@ -17,7 +17,7 @@ use gristmill_store::{AuditFilter, JobFilter, Page};
 use serde_json::{Value, json};
 
 use crate::env::{TestEnv, order};
-use crate::registering;
+use crate::{oidc, registering};
 
 pub(crate) const PASSWORD: &str = "correct horse battery";
 
@@ -98,6 +98,7 @@ pub(crate) async fn every_verb(env: &TestEnv) -> BTreeSet<String> {
     sessions_and_tokens(env, &accounts).await;
     factors(env, &accounts).await;
     registering::refused(env).await;
+    oidc::refused_link(env).await;
     let mut seen = BTreeSet::new();
     for tenant in [DEFAULT_TENANT, INSTALLATION_TENANT, "north"] {
         let found = chain(env, tenant).await;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use gristmill_core::access::Role;
 use gristmill_core::email_address::EmailAddress;
 use gristmill_core::id::{SessionId, UserId};
+use gristmill_core::linking::NotLinked;
 
 use super::sessions::{SecretHash, SessionView};
 
@@ -21,12 +22,15 @@ pub struct FederatedLogin {
     pub subject: String,
     /// The person's address of mail, where the issuer has verified it.
     pub email: Option<EmailAddress>,
-    /// Whether the account with this address is taken, where the subject is not known yet.
+    /// The tenant to which the provider belongs.
+    pub tenant: String,
+    /// Whether the account with this address is taken, where the subject is not known yet and
+    /// [`by_address`](gristmill_core::linking::by_address) allows it.
     pub links: bool,
     /// The id and the person's name for an account that is made where there is none.
     pub makes: Option<(UserId, String)>,
-    /// Their place in a tenant from now on. An owner stays one.
-    pub member: Option<(String, Role)>,
+    /// Their role in the provider's tenant from now on; `None` changes nothing there. An owner stays one.
+    pub role: Option<Role>,
     /// The session that is opened.
     pub session: FederatedSession,
 }
@@ -49,6 +53,15 @@ pub struct FederatedSession {
 }
 
 /// What came of it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FederatedAnswer {
+    /// A session was opened.
+    Opened(Box<Federated>),
+    /// The account that has the address is not taken by it. The state is spent, and nothing else happened.
+    Refused(NotLinked),
+}
+
+/// A session that was opened for a person of an issuer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Federated {
     /// The session.

@@ -21,7 +21,7 @@ use gristmill_core::email_address::EmailAddress;
 use gristmill_core::id::{KeyId, LinkId, SessionId, TokenId, UserId};
 
 pub use factors::{ConfirmFactor, Factor, Second};
-pub use federated::{Federated, FederatedLogin, FederatedSession};
+pub use federated::{Federated, FederatedAnswer, FederatedLogin, FederatedSession};
 pub use keys::{KeyView, NewKey, SigningKey};
 pub use links::{
     InvitationView, LINK_OVER, Letter, LinkPurpose, LinkUse, LinkView, NewLink, NewPerson, Registration,
@@ -134,9 +134,11 @@ pub trait Accounts: Debug + Send + Sync + 'static {
 
     /// Opens a session for a person for whom an issuer vouches: of the account that is known by the subject, else of the one
     /// with the address that the issuer has verified, which is known by the subject from then on, else of a new one; and
-    /// gives them their place in a tenant. `Denied`, and nothing happens, when the state has come back before, there is no
-    /// such account or it is not active, or it is known by another subject of the issuer.
-    async fn federated_login(&self, login: &FederatedLogin) -> Result<Federated>;
+    /// gives them their place in the provider's tenant. An account is taken by its address only where
+    /// [`by_address`](gristmill_core::linking::by_address) allows it: otherwise the login is `Refused`, the state is spent, and
+    /// the audit says so, once in 15 minutes for an account and an issuer. `Denied`, and nothing happens, when the state has
+    /// come back before, there is no such account or it is not active.
+    async fn federated_login(&self, login: &FederatedLogin) -> Result<FederatedAnswer>;
 
     /// Takes a try back that was no try: nothing was compared that could have been guessed.
     async fn take_back_try(&self, attempt: &LoginTry) -> Result<()>;

@@ -14,7 +14,7 @@ use super::connect::{look, transact};
 use super::fault::Outcome;
 use super::work::Work;
 use crate::accounts::{
-    Accounts, ConfirmFactor, EndSessions, Factor, Federated, FederatedLogin, InvitationView, KeyView, LinkUse,
+    Accounts, ConfirmFactor, EndSessions, Factor, FederatedAnswer, FederatedLogin, InvitationView, KeyView, LinkUse,
     LinkView, LoginStart, LoginTry, MemberChange, MemberView, NewKey, NewLink, NewSession, NewTenant, NewToken,
     NewUser, Recognition, RefreshSession, Refreshed, Registration, RegistrationStart, Second, SecretHash, SessionView,
     SigningKey, TenantChange, TenantView, TokenView, UsedLink, UserChange, UserView,
@@ -124,7 +124,7 @@ impl Accounts for PostgresStore {
         transact!(self, login::finish, session).await
     }
 
-    async fn federated_login(&self, login: &FederatedLogin) -> Result<Federated> {
+    async fn federated_login(&self, login: &FederatedLogin) -> Result<FederatedAnswer> {
         transact!(self, federated::log_in, login).await
     }
 

@@ -12,7 +12,7 @@ use gristmill_core::id::{KeyId, LinkId, SessionId, TokenId, UserId};
 
 use super::ReferenceStore;
 use crate::accounts::{
-    Accounts, ConfirmFactor, EndSessions, Factor, Federated, FederatedLogin, InvitationView, KeyView, LinkUse,
+    Accounts, ConfirmFactor, EndSessions, Factor, FederatedAnswer, FederatedLogin, InvitationView, KeyView, LinkUse,
     LinkView, LoginStart, LoginTry, MemberChange, MemberView, NewKey, NewLink, NewSession, NewTenant, NewToken,
     NewUser, Recognition, RefreshSession, Refreshed, Registration, RegistrationStart, Second, SecretHash, SessionView,
     SigningKey, TenantChange, TenantView, TokenView, UsedLink, UserChange, UserView,
@@ -118,7 +118,7 @@ impl Accounts for ReferenceStore {
         Err(none())
     }
 
-    async fn federated_login(&self, _: &FederatedLogin) -> Result<Federated> {
+    async fn federated_login(&self, _: &FederatedLogin) -> Result<FederatedAnswer> {
         Err(none())
     }
 

@@ -13,7 +13,7 @@ use super::SqliteStore;
 use super::sql::{Reading, transact};
 use super::transition::Transition;
 use crate::accounts::{
-    Accounts, ConfirmFactor, EndSessions, Factor, Federated, FederatedLogin, InvitationView, KeyView, LinkUse,
+    Accounts, ConfirmFactor, EndSessions, Factor, FederatedAnswer, FederatedLogin, InvitationView, KeyView, LinkUse,
     LinkView, LoginStart, LoginTry, MemberChange, MemberView, NewKey, NewLink, NewSession, NewTenant, NewToken,
     NewUser, Recognition, RefreshSession, Refreshed, Registration, RegistrationStart, Second, SecretHash, SessionView,
     SigningKey, TenantChange, TenantView, TokenView, UsedLink, UserChange, UserView,
@@ -132,7 +132,7 @@ impl Accounts for SqliteStore {
         transact!(self, login::finish, session)
     }
 
-    async fn federated_login(&self, login: &FederatedLogin) -> Result<Federated> {
+    async fn federated_login(&self, login: &FederatedLogin) -> Result<FederatedAnswer> {
         transact!(self, federated::log_in, login)
     }
 

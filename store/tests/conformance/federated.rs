@@ -5,7 +5,11 @@ use std::time::Duration;
 use gristmill_core::access::Role;
 use gristmill_core::email_address::EmailAddress;
 use gristmill_core::id::{SessionId, UserId};
-use gristmill_store::accounts::{Federated, FederatedLogin, FederatedSession, Recognition, UserChange, UserState};
+use gristmill_core::linking::NotLinked;
+use gristmill_store::accounts::{
+    Appointer, Federated, FederatedAnswer, FederatedLogin, FederatedSession, MemberChange, NewTenant, NewUser, Quotas,
+    Recognition, UserChange, UserState,
+};
 use gristmill_store::testing::TestStore;
 use gristmill_store::{Page, Result, StoreError};
 use uuid::Uuid;
@@ -18,6 +22,10 @@ conformance!(;
     a_subject_leads_to_one_account_whatever_its_address_becomes,
     a_state_comes_back_once_however_many_bring_it,
     two_subjects_of_an_issuer_do_not_share_an_account,
+    an_address_opens_only_who_is_nothing_outside_the_providers_tenant,
+    who_becomes_more_is_not_known_by_logins_that_were_linked_before,
+    no_owner_is_linked_who_becomes_one_at_the_same_moment,
+    a_place_by_one_issuer_is_no_place_for_another,
     an_account_is_made_once_however_many_ask_at_once,
     what_is_denied_leaves_nothing,
     what_cannot_be_kept_is_refused,
@@ -30,9 +38,10 @@ fn login(subject: &str, email: Option<EmailAddress>) -> FederatedLogin {
         issuer: "https://login.example.com".to_owned(),
         subject: subject.to_owned(),
         email,
+        tenant: TENANT.to_owned(),
         links: true,
         makes: None,
-        member: None,
+        role: None,
         session: FederatedSession {
             id: SessionId(Uuid::now_v7()),
             hash: secret(),
@@ -48,23 +57,49 @@ fn made(name: &str) -> Option<(UserId, String)> {
     Some((UserId(Uuid::now_v7()), name.to_owned()))
 }
 
-fn denied(found: Result<Federated>, said: &str) {
+fn denied(found: Result<FederatedAnswer>, said: &str) {
     assert!(matches!(&found, Err(StoreError::Denied(why)) if why.contains(said)), "{said}: {found:?}");
+}
+
+fn opened(found: Result<FederatedAnswer>, what: &str) -> Federated {
+    match found {
+        Ok(FederatedAnswer::Opened(opened)) => *opened,
+        other => panic!("{what}: {other:?}"),
+    }
+}
+
+fn refused(found: Result<FederatedAnswer>, why: NotLinked) {
+    assert_eq!(found.expect("asked"), FederatedAnswer::Refused(why));
+}
+
+async fn in_tenant(store: &TestStore, name: &str) {
+    let tenant = NewTenant { name: name.to_owned(), quotas: Quotas::default(), owner: None };
+    store.create_tenant(&tenant).await.expect("created");
+}
+
+async fn set_role(store: &TestStore, tenant: &str, user: UserId, role: Option<Role>) {
+    let change = MemberChange { tenant: tenant.to_owned(), user, role, by: Appointer::Installation };
+    store.set_member(&change).await.expect("set");
+}
+
+async fn is_open(store: &TestStore, login: &FederatedLogin) -> bool {
+    let found = store.recognize_session(&login.session.hash, None).await.expect("asked");
+    matches!(found, Some(Recognition::Known(_)))
 }
 
 async fn a_subject_leads_to_one_account_whatever_its_address_becomes(store: TestStore) {
     let ada = store.create_user(&new_user("ada", Some(Role::Viewer))).await.expect("created").id;
     denied(store.federated_login(&login("s-1", None)).await, "verified no address");
     let first = login("s-1", Some(address("ada")));
-    let found = store.federated_login(&first).await.expect("logged in");
+    let found = opened(store.federated_login(&first).await, "logged in");
     assert_eq!((found.session.user, found.linked, found.made), (ada, true, false));
     let known = store.recognize_session(&first.session.hash, Some(TENANT)).await.expect("asked");
     let Some(Recognition::Known(recognized)) = known else { panic!("{known:?}") };
     assert_eq!(recognized.principal.role, Role::Viewer);
-    let again = store.federated_login(&login("s-1", Some(address("other")))).await.expect("logged in");
+    let again = opened(store.federated_login(&login("s-1", Some(address("other")))).await, "logged in");
     assert_eq!((again.session.user, again.linked), (ada, false));
-    let promoted = FederatedLogin { member: Some((TENANT.to_owned(), Role::Operator)), ..login("s-1", None) };
-    store.federated_login(&promoted).await.expect("logged in");
+    let promoted = FederatedLogin { role: Some(Role::Operator), ..login("s-1", None) };
+    opened(store.federated_login(&promoted).await, "logged in");
     let seen = store.user(ada).await.expect("asked").expect("there");
     assert_eq!(seen.memberships[0].role, Role::Operator);
     assert!(seen.last_login_at.is_some());
@@ -84,48 +119,146 @@ async fn a_state_comes_back_once_however_many_bring_it(store: TestStore) {
 
 async fn two_subjects_of_an_issuer_do_not_share_an_account(store: TestStore) {
     let ada = store.create_user(&new_user("ada", Some(Role::Viewer))).await.expect("created").id;
-    store.federated_login(&login("s-1", Some(address("ada")))).await.expect("logged in");
-    denied(store.federated_login(&login("s-2", Some(address("ada")))).await, "another login of this issuer");
+    opened(store.federated_login(&login("s-1", Some(address("ada")))).await, "logged in");
+    refused(store.federated_login(&login("s-2", Some(address("ada")))).await, NotLinked::Known);
     let elsewhere =
         FederatedLogin { issuer: "https://accounts.example.org".to_owned(), ..login("s-2", Some(address("ada"))) };
-    assert_eq!(store.federated_login(&elsewhere).await.expect("another issuer").session.user, ada);
+    assert_eq!(opened(store.federated_login(&elsewhere).await, "another issuer").session.user, ada);
     store.remove_user(ada).await.expect("removed");
     denied(store.federated_login(&login("s-1", None)).await, "verified no address");
 }
 
+async fn an_address_opens_only_who_is_nothing_outside_the_providers_tenant(store: TestStore) {
+    in_tenant(&store, "south").await;
+    for (name, here, there, installation, expected) in [
+        ("owner", Some(Role::Owner), None, false, Some(NotLinked::Owner)),
+        ("landlady", Some(Role::Viewer), None, true, Some(NotLinked::Owner)),
+        ("owner-there", Some(Role::Viewer), Some(Role::Owner), false, Some(NotLinked::Owner)),
+        ("both", Some(Role::Admin), Some(Role::Viewer), false, Some(NotLinked::Elsewhere)),
+        ("there", None, Some(Role::Operator), false, Some(NotLinked::Elsewhere)),
+        ("neither", None, None, false, Some(NotLinked::NoMember)),
+        ("admin", Some(Role::Admin), None, false, None),
+    ] {
+        let user = NewUser { installation, ..new_user(name, here) };
+        let id = store.create_user(&user).await.expect("created").id;
+        if there.is_some() {
+            set_role(&store, "south", id, there).await;
+        }
+        // With a place to be given, and without one.
+        for role in [Some(Role::Admin), None] {
+            let wish = FederatedLogin { role, ..login(&format!("s-{name}"), Some(address(name))) };
+            match expected {
+                Some(why) => refused(store.federated_login(&wish).await, why),
+                None => assert_eq!(opened(store.federated_login(&wish).await, name).session.user, id),
+            }
+            assert_eq!(is_open(&store, &wish).await, expected.is_none(), "{name}");
+            denied(store.federated_login(&wish).await, "come back already");
+        }
+        let seen = store.user(id).await.expect("asked").expect("there");
+        let places = here.into_iter().chain(there).count();
+        assert_eq!(seen.memberships.len(), places, "{name}: a login that is refused gives no place: {seen:?}");
+    }
+}
+
+async fn who_becomes_more_is_not_known_by_logins_that_were_linked_before(store: TestStore) {
+    in_tenant(&store, "south").await;
+    for (name, more) in [("joins", 0), ("rises", 1), ("lets", 2), ("founds", 3)] {
+        let id = store.create_user(&new_user(name, Some(Role::Operator))).await.expect("created").id;
+        let (by_address, by_subject) =
+            (login(&format!("s-{name}"), Some(address(name))), login(&format!("s-{name}"), None));
+        assert_eq!(opened(store.federated_login(&by_address).await, name).session.user, id);
+        assert!(is_open(&store, &by_address).await);
+        set_role(&store, TENANT, id, Some(Role::Admin)).await;
+        assert!(is_open(&store, &by_address).await, "{name}: another role in the same tenant changes nothing");
+        match more {
+            0 => set_role(&store, "south", id, Some(Role::Viewer)).await,
+            1 => set_role(&store, TENANT, id, Some(Role::Owner)).await,
+            2 => drop(store.change_user(id, &UserChange::Installation(true)).await.expect("changed")),
+            _ => {
+                let tenant = NewTenant { name: "founded".to_owned(), quotas: Quotas::default(), owner: Some(id) };
+                store.create_tenant(&tenant).await.expect("created");
+            }
+        }
+        assert!(!is_open(&store, &by_address).await, "{name}: what it has opened is over");
+        denied(store.federated_login(&by_subject).await, "no account is known by this login");
+        let why = if more == 0 { NotLinked::Elsewhere } else { NotLinked::Owner };
+        let again = FederatedLogin { state: secret(), ..by_address.clone() };
+        refused(store.federated_login(&again).await, why);
+    }
+}
+
+async fn no_owner_is_linked_who_becomes_one_at_the_same_moment(store: TestStore) {
+    let second = store.second().await;
+    for number in 0..8 {
+        let name = format!("ada-{number}");
+        let id = store.create_user(&new_user(&name, Some(Role::Viewer))).await.expect("created").id;
+        let wish = login(&format!("s-{number}"), Some(address(&name)));
+        let rise =
+            MemberChange { tenant: TENANT.to_owned(), user: id, role: Some(Role::Owner), by: Appointer::Installation };
+        let (found, risen) = tokio::join!(store.federated_login(&wish), second.set_member(&rise));
+        risen.expect("an owner from now on");
+        found.expect("it was judged");
+        assert!(!is_open(&store, &wish).await, "{number}");
+        denied(store.federated_login(&login(&format!("s-{number}"), None)).await, "no account is known by this login");
+    }
+}
+
+async fn a_place_by_one_issuer_is_no_place_for_another(store: TestStore) {
+    in_tenant(&store, "south").await;
+    let ada = store.create_user(&new_user("ada", Some(Role::Viewer))).await.expect("created").id;
+    let northern = login("s-1", Some(address("ada")));
+    opened(store.federated_login(&northern).await, "taken by its address");
+    let southern = |role| FederatedLogin {
+        issuer: "https://accounts.example.org".to_owned(),
+        tenant: "south".to_owned(),
+        role,
+        ..login("t-1", Some(address("ada")))
+    };
+    refused(store.federated_login(&southern(Some(Role::Admin))).await, NotLinked::Elsewhere);
+    // The same issuer, for another tenant, knows them already.
+    let same = FederatedLogin { tenant: "south".to_owned(), role: Some(Role::Viewer), ..login("s-1", None) };
+    assert_eq!(opened(store.federated_login(&same).await, "known").session.user, ada);
+    assert!(is_open(&store, &northern).await && is_open(&store, &same).await, "no other issuer was known");
+    let own = FederatedLogin { makes: made("Bob"), email: Some(address("bob")), ..southern(Some(Role::Admin)) };
+    let bob = opened(store.federated_login(&own).await, "made").session.user;
+    set_role(&store, "south", bob, None).await;
+    let again = FederatedLogin { state: secret(), session: login("", None).session, ..own };
+    let found = opened(store.federated_login(&again).await, "its own place does not make it forget them");
+    assert_eq!(found.session.user, bob);
+}
+
 async fn an_account_is_made_once_however_many_ask_at_once(store: TestStore) {
     let second = store.second().await;
-    let wish = || {
-        let member = Some((TENANT.to_owned(), Role::Viewer));
-        FederatedLogin { makes: made("Ada"), member, ..login("s-1", Some(address("ada"))) }
-    };
+    let wish = || FederatedLogin { makes: made("Ada"), role: Some(Role::Viewer), ..login("s-1", Some(address("ada"))) };
     let (one, two) = (wish(), wish());
     let (first, other) = tokio::join!(store.federated_login(&one), second.federated_login(&two));
-    let found: Vec<Federated> = [first, other].into_iter().flatten().collect();
+    let found = [first, other].into_iter().flatten().map(|found| opened(Ok(found), "logged in"));
+    let found: Vec<Federated> = found.collect();
     assert!(!found.is_empty() && found.iter().filter(|one| one.made).count() == 1, "{found:?}");
     assert_eq!(store.users(&Page::default()).await.expect("listed").len(), 1);
-    let later = store.federated_login(&wish()).await.expect("logged in");
+    let later = opened(store.federated_login(&wish()).await, "logged in");
     assert_eq!((later.session.user, later.made), (found[0].session.user, false));
 }
 
 async fn what_is_denied_leaves_nothing(store: TestStore) {
     let nowhere = FederatedLogin {
         makes: made("Ada"),
-        member: Some(("nowhere".to_owned(), Role::Viewer)),
+        tenant: "nowhere".to_owned(),
+        role: Some(Role::Viewer),
         ..login("s-1", Some(address("ada")))
     };
-    let refused = store.federated_login(&nowhere).await;
-    assert!(matches!(&refused, Err(StoreError::NotFound(why)) if why.contains("nowhere")), "{refused:?}");
+    let found = store.federated_login(&nowhere).await;
+    assert!(matches!(&found, Err(StoreError::NotFound(why)) if why.contains("nowhere")), "{found:?}");
     assert!(store.user_by_email(&address("ada")).await.expect("asked").is_none());
-    let here = FederatedLogin { member: None, ..nowhere };
-    assert!(store.federated_login(&here).await.expect("the state is not spent").made);
+    let here = FederatedLogin { tenant: TENANT.to_owned(), role: None, ..nowhere };
+    assert!(opened(store.federated_login(&here).await, "the state is not spent").made);
     let closed = FederatedLogin { links: false, ..login("s-2", Some(address("ada"))) };
-    denied(store.federated_login(&closed).await, "not known by this login");
+    refused(store.federated_login(&closed).await, NotLinked::Off);
 }
 
 async fn what_cannot_be_kept_is_refused(store: TestStore) {
     for subject in ["", "a\0b", &"x".repeat(1_001)] {
-        let refused = store.federated_login(&login(subject, Some(address("ada")))).await;
-        assert!(matches!(refused, Err(StoreError::Invalid(_))), "{refused:?}");
+        let found = store.federated_login(&login(subject, Some(address("ada")))).await;
+        assert!(matches!(found, Err(StoreError::Invalid(_))), "{found:?}");
     }
 }

@@ -467,7 +467,7 @@ delegate! {
     withdraw_invitation(tenant: &str, invitation: LinkId) -> bool;
     begin_login(attempt: &LoginTry) -> LoginStart;
     finish_login(session: &NewSession) -> Option<SessionView>;
-    federated_login(login: &FederatedLogin) -> Federated;
+    federated_login(login: &FederatedLogin) -> FederatedAnswer;
     take_back_try(attempt: &LoginTry) -> ();
     factor(user: UserId) -> Option<Factor>;
     offer_factor(user: UserId, secret: &[u8]) -> ();

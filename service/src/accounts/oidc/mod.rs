@@ -18,7 +18,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gristmill_core::audit::Action;
 use gristmill_core::email_address::EmailAddress;
 use gristmill_core::id::{SessionId, UserId};
-use gristmill_store::accounts::{Federated, FederatedLogin, FederatedSession};
+use gristmill_store::accounts::{FederatedAnswer, FederatedLogin, FederatedSession};
 use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
@@ -107,6 +107,10 @@ fn refused<T>(why: &str) -> Result<T> {
     Err(AccountError::Refused(why.to_owned()))
 }
 
+fn denied(why: &str) -> AccountError {
+    AccountError::Store(gristmill_store::StoreError::Denied(why.to_owned()))
+}
+
 fn random() -> Result<String> {
     let mut bytes = [0; RANDOM_BYTES];
     let failed = |_| AccountError::Internal("the system gives no random numbers".into());
@@ -175,7 +179,7 @@ impl Accounts {
     /// # Errors
     ///
     /// `Refused` when what they come back with is not what this login began with, or the provider does not vouch for them;
-    /// `Denied` when they have no account here; `Away`, and other store errors.
+    /// `Denied` when they have no account here, or one that this login may not take; `Away`, and other store errors.
     pub async fn finish_elsewhere(
         &self,
         order: &Order,
@@ -191,7 +195,10 @@ impl Accounts {
         let secret = Secret::draw(Purpose::Session)?;
         let login = self.login(provider, &claims, (&kept.state, &secret), visitor)?;
         let store = self.at(order, Action::SessionOpen, name);
-        let Federated { session, .. } = self.change(order, store.federated_login(&login)).await?;
+        let session = match self.change(order, store.federated_login(&login)).await? {
+            FederatedAnswer::Opened(opened) => opened.session,
+            FederatedAnswer::Refused(why) => return Err(denied(why.advice())),
+        };
         if let Some(old) = &visitor.replaces {
             let which = gristmill_store::accounts::WhichSessions::WithSecret(old.hash());
             self.end_sessions(order, session.user, which).await?;
@@ -208,7 +215,6 @@ impl Accounts {
         visitor: &Visitor,
     ) -> Result<FederatedLogin> {
         let settings = &provider.settings;
-        let denied = |why: &str| AccountError::Store(gristmill_store::StoreError::Denied(why.to_owned()));
         let role = settings.role_of(claims).map_err(denied)?;
         let email = verified_email(claims);
         if !settings.domains.is_empty() {
@@ -225,11 +231,13 @@ impl Accounts {
             state: sha256(state),
             state_lifetime: LOGIN_LIFETIME,
             issuer: settings.issuer.clone(),
-            subject: text("sub").unwrap_or_default().to_owned(),
+            // To the letter: one with a blank at its end is another person.
+            subject: claims.get("sub").and_then(Value::as_str).unwrap_or_default().to_owned(),
             email,
+            tenant: settings.tenant.clone(),
             links: settings.link,
             makes: settings.create.then(|| (UserId(Uuid::now_v7()), name)),
-            member: role.map(|role| (settings.tenant.clone(), role)),
+            role,
             session: FederatedSession {
                 id: SessionId(Uuid::now_v7()),
                 hash: secret.hash(),

@@ -24,13 +24,14 @@ pub struct OidcSettings {
     pub client_secret_file: Option<String>,
     /// What is asked for besides `openid`.
     pub scopes: Vec<String>,
-    /// Whether a person who is not known yet gets the account with the address that the provider has verified.
+    /// Whether a person who is not known yet gets the account with the address that the provider has verified, where that is a
+    /// member of `tenant` alone and owns nothing.
     pub link: bool,
     /// Whether a person without an account gets one.
     pub create: bool,
     /// The domains of addresses that may log in; empty is all.
     pub domains: Vec<String>,
-    /// The tenant in which they have a role.
+    /// The tenant to which the provider belongs, and in which its people have a role.
     pub tenant: String,
     /// Their role there, unless a claim says another; none is no place there.
     pub role: Option<Role>,

@@ -95,11 +95,11 @@ pub(super) async fn count_both<S: Sql>(
 
 /// A try that was counted.
 #[derive(Debug, Clone, Copy, Default)]
-struct Counted {
+pub(super) struct Counted {
     /// Until when to wait, if it was one too many.
     wait: Option<Instant>,
     /// Whether it was the first that was.
-    first: bool,
+    pub(super) first: bool,
 }
 
 /// The audit has one entry when an account or a network has reached its limit, and then none until the count begins anew:
@@ -126,7 +126,7 @@ async fn note_refusal<S: Sql>(
 }
 
 /// Counts one try.
-async fn count<S: Sql>(
+pub(super) async fn count<S: Sql>(
     sql: &mut S,
     scope: &str,
     subject: &str,

@@ -3,6 +3,7 @@
 use gristmill_core::access::Role;
 use gristmill_core::id::UserId;
 
+use super::noted;
 use crate::accounts::NewUser;
 use crate::check;
 use crate::error::{Result, StoreError};
@@ -20,6 +21,9 @@ const LOCK: &str = "SELECT name FROM access_tenant WHERE name = $1 FOR UPDATE";
 const END: &str = "
 UPDATE access_session SET revoked_at = now()
 WHERE user_id = $1 AND revoked_at IS NULL AND ($2 OR hash <> $3)";
+
+const FORGET_LOGINS: &str = "
+DELETE FROM access_identity WHERE user_id = $1 AND ($2::text IS NULL OR issuer <> $2)";
 
 /// How many characters a name of a person or a token has at most.
 const NAME_CHARS_MAX: usize = 200;
@@ -62,6 +66,19 @@ pub(super) async fn lock<S: Sql>(sql: &mut S, tenant: &str) -> Result<(), S::Fau
         Some(_) => Ok(()),
         None => Err(no_tenant(tenant).into()),
     }
+}
+
+/// Forgets by which logins elsewhere a user is known, but for those of one issuer, and ends the sessions that they may have
+/// opened: who gets a place in a tenant, or owns something from now on, was linked when they were less, perhaps by an address
+/// alone, and no provider gets further by what its people become elsewhere. They log in with a password and link it anew, or
+/// are taken by their address again where that is allowed. The caller has locked the user.
+pub(super) async fn forget_logins<S: Sql>(sql: &mut S, user: UserId, but: Option<&str>) -> Result<(), S::Fault> {
+    let forgotten = sql.run(FORGET_LOGINS, values![user.0, but]).await?;
+    if forgotten > 0 {
+        end_sessions(sql, user, None).await?;
+        noted::set(sql, "logins_forgotten", forgotten);
+    }
+    Ok(())
 }
 
 /// Ends the sessions of a user, but for the one with this secret.

@@ -42,6 +42,7 @@ pub(crate) async fn create<S: Sql>(sql: &mut S, tenant: &NewTenant) -> Result<Te
     }
     if let Some(owner) = tenant.owner {
         person::join(sql, name, owner, Role::Owner).await?;
+        person::forget_logins(sql, owner, None).await?;
     }
     noted::tenant(sql, name);
     noted::say(sql, |facts| {

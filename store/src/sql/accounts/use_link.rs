@@ -98,6 +98,7 @@ async fn accept<S: Sql>(sql: &mut S, found: Found, person: Option<&NewPerson>) -
     let (user, created) = match (known(sql, &email).await?, person) {
         (Some((user, UserState::Active)), _) => {
             person::join(sql, &tenant, user, role).await?;
+            person::forget_logins(sql, user, None).await?;
             (user, false)
         }
         (Some(_), _) => return Err(over().into()),

@@ -127,7 +127,11 @@ pub(crate) async fn change<S: Sql>(sql: &mut S, (user, change): &(UserId, &UserC
         }
         UserChange::Installation(installation) => {
             noted::set(sql, "installation", *installation);
-            sql.run(SET_INSTALLATION, values![user.0, *installation]).await?
+            let changed = sql.run(SET_INSTALLATION, values![user.0, *installation]).await?;
+            if changed > 0 && *installation {
+                person::forget_logins(sql, user, None).await?;
+            }
+            changed
         }
         UserChange::Password { hash, verified, keep } => {
             let changed = sql.run(SET_PASSWORD, values![user.0, person::hash(hash)?, verified.as_deref()]).await?;
@@ -205,7 +209,12 @@ pub(crate) async fn set_member<S: Sql>(sql: &mut S, change: &MemberChange) -> Re
         facts.between(role(from), role(change.role));
     });
     match (from, role) {
-        (Some(_), Some(role)) => drop(sql.run(SET_ROLE, values![tenant, user.0, role.as_str()]).await?),
+        (Some(_), Some(role)) => {
+            let changed = sql.run(SET_ROLE, values![tenant, user.0, role.as_str()]).await?;
+            if changed > 0 && *role == Role::Owner {
+                person::forget_logins(sql, *user, None).await?;
+            }
+        }
         (Some(_), None) => {
             sql.run(DROP_TOKENS, values![tenant, user.0]).await?;
             sql.run(LEAVE, values![tenant, user.0]).await?;
@@ -215,6 +224,7 @@ pub(crate) async fn set_member<S: Sql>(sql: &mut S, change: &MemberChange) -> Re
                 return Err(person::no_user().into());
             }
             person::join(sql, tenant, *user, *role).await?;
+            person::forget_logins(sql, *user, None).await?;
         }
         (None, _) => {
             let what = format!("`{tenant}` has no such member; invite them");
