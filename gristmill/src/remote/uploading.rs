@@ -1,19 +1,26 @@
 //! Sends a file to a server, however often the connection breaks: each time it is asked how far it is, and gone on with there.
+//!
+//! The hash of the file is said before its first byte is sent, so that the server refuses what is not that file: one that
+//! another program writes to meanwhile. Of an upload that was given up nothing stays at the server.
 
 use std::fs::File;
-use std::io::{Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
 use std::time::Duration;
 
 use gristmill_client::http::{Call, HttpError, Upload};
 use gristmill_service::Order;
 use gristmill_service::uploads::UploadDocument;
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 use super::Remote;
 use crate::exit_code::{CommandError, Exit, Result};
 
 /// How often at most it is tried without a byte more.
 const TRIES_MAX: u32 = 8;
+
+/// How often at most the server is asked to forget an upload that another request still holds.
+const FORGET_TRIES_MAX: u32 = 4;
 
 /// How long the first wait is; each further one is twice as long.
 const WAIT: Duration = Duration::from_millis(250);
@@ -24,43 +31,143 @@ const WAIT_MAX: Duration = Duration::from_secs(10);
 /// How long the comparison of hashes may take at the end.
 const COMPLETE: Duration = Duration::from_secs(600);
 
+/// How long the server may take to forget an upload.
+const FORGET: Duration = Duration::from_secs(10);
+
+const BUFFER_BYTES: usize = 1024 * 1024;
+
+/// A file as it was before its first byte was sent.
+struct Input {
+    path: String,
+    file: File,
+    length: u64,
+    sha256: String,
+}
+
+impl Input {
+    /// Reads the whole file once. Blocks.
+    fn open(path: String) -> Result<Self> {
+        let read = || {
+            let mut file = File::open(&path)?;
+            let (length, sha256) = hash(&mut file)?;
+            Ok((file, length, sha256))
+        };
+        match read() {
+            Ok((file, length, sha256)) => Ok(Self { path, file, length, sha256 }),
+            Err(error) => Err(unreadable(&path, &error)),
+        }
+    }
+
+    /// What is still to be sent, and no byte more than was said. An error when the file has another length by now.
+    fn rest(&mut self, offset: u64) -> Result<Upload> {
+        self.must_be_as_it_was()?;
+        let rest = self.file.seek(SeekFrom::Start(offset)).and_then(|_| self.file.try_clone());
+        let rest = rest.map_err(|error| unreadable(&self.path, &error))?;
+        Ok(Upload::bytes(rest.take(self.length - offset)))
+    }
+
+    fn must_be_as_it_was(&self) -> Result<()> {
+        let now = self.file.metadata().map_err(|error| unreadable(&self.path, &error))?.len();
+        if now == self.length {
+            return Ok(());
+        }
+        let what = format!("it had {} bytes before the first was sent, and has {now} now", self.length);
+        Err(changed(&self.path, &what))
+    }
+}
+
+fn unreadable(path: &str, error: &std::io::Error) -> CommandError {
+    CommandError::new(Exit::NotFound, format!("the input `{path}` cannot be read: {error}"))
+}
+
+fn changed(path: &str, what: &str) -> CommandError {
+    let message = format!("the input `{path}` was changed while it was sent: {what}; nothing was started");
+    CommandError::new(Exit::Conflict, message).hint("run the command again when no other program writes to the file")
+}
+
+/// The length of a file and its SHA-256 in hexadecimal digits.
+fn hash(file: &mut File) -> std::io::Result<(u64, String)> {
+    let (mut length, mut digest, mut buffer) = (0, Sha256::new(), vec![0; BUFFER_BYTES]);
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok((length, hex::encode(digest.finalize()))),
+            Ok(read) => {
+                digest.update(&buffer[..read]);
+                length += read as u64;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn wait(tries: u32) -> Duration {
+    WAIT.saturating_mul(1 << tries.saturating_sub(1).min(10)).min(WAIT_MAX)
+}
+
 impl Remote {
-    /// Sends a file as an upload. `None` where the server knows of no uploads, and nothing was sent.
+    /// Sends a file as an upload. `None` where the server knows of no uploads, and nothing was sent. Of an upload that does
+    /// not become whole the server forgets what has come.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, the server refuses it, or does not answer again and again.
+    /// When the file cannot be read, is changed meanwhile, the server refuses it, or does not answer again and again.
     pub(crate) async fn send_file(&self, order: &Order, path: &str) -> Result<Option<UploadDocument>> {
-        let unreadable = |error: std::io::Error| {
-            CommandError::new(Exit::NotFound, format!("the input `{path}` cannot be read: {error}"))
-        };
-        let mut file = File::open(path).map_err(unreadable)?;
-        let length = file.metadata().map_err(unreadable)?.len();
+        let path = path.to_owned();
+        let opened = tokio::task::spawn_blocking(|| Input::open(path)).await;
+        let mut input = opened.map_err(CommandError::internal)??;
         self.agree(order).await?;
-        let begin = Call::post(&["uploads"]).body(&json!({ "length": length }));
-        let mut upload: UploadDocument = match self.server.send(&begin).await {
+        let begin = Call::post(&["uploads"]).body(&json!({ "length": input.length, "sha256": input.sha256 }));
+        let upload: UploadDocument = match self.server.send(&begin).await {
             Ok(upload) => upload,
             // Of before there were uploads.
             Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(error.into()),
         };
+        let sent = self.send_input(&mut input, upload.clone()).await;
+        if sent.is_err() {
+            self.forget_upload(&upload).await;
+        }
+        sent.map(Some)
+    }
+
+    async fn send_input(&self, input: &mut Input, mut upload: UploadDocument) -> Result<UploadDocument> {
         let (id, mut tries) = (upload.id.to_string(), 0);
-        while upload.offset < length {
-            file.seek(SeekFrom::Start(upload.offset)).map_err(unreadable)?;
-            let rest = Upload::bytes(file.try_clone().map_err(unreadable)?);
-            match self.server.append(&Call::patch(&["uploads", &id]), upload.offset, rest).await {
-                Ok(further) => upload = further,
+        while upload.offset < input.length {
+            let rest = input.rest(upload.offset)?;
+            match self.server.append::<UploadDocument>(&Call::patch(&["uploads", &id]), upload.offset, rest).await {
+                Ok(further) if further.offset > upload.offset => upload = further,
+                // Nothing came of it, and no error either: the file ends earlier than it did.
+                Ok(further) => {
+                    input.must_be_as_it_was()?;
+                    return Err(changed(&input.path, &format!("it ends after {} bytes", further.offset)));
+                }
                 Err(error) if may_go_on(&error) => upload = self.how_far(&id, upload, &mut tries, error).await?,
                 Err(error) => return Err(error.into()),
             }
         }
+        input.must_be_as_it_was()?;
         let call = Call::post(&["uploads", &id, "complete"]).within(COMPLETE);
-        Ok(Some(self.server.send(&call).await?))
+        match self.server.send(&call).await {
+            Err(error) if error.refusal().is_some_and(|refusal| refusal.status == 422) => {
+                Err(changed(&input.path, &error.to_string()))
+            }
+            sent => Ok(sent?),
+        }
     }
 
     /// Removes an upload that is not needed any more. One that stays behind is over within a day.
     pub(crate) async fn forget_upload(&self, upload: &UploadDocument) {
-        let _ = self.server.send::<serde_json::Value>(&Call::delete(&["uploads", &upload.id.to_string()])).await;
+        let call = Call::delete(&["uploads", &upload.id.to_string()]).within(FORGET);
+        for tries in 1..=FORGET_TRIES_MAX {
+            match self.server.send::<serde_json::Value>(&call).await {
+                // The request that broke off is still being read there.
+                Err(HttpError::Refused(refusal)) if refusal.status == 409 && tries < FORGET_TRIES_MAX => {
+                    tokio::time::sleep(wait(tries)).await;
+                }
+                _ => return,
+            }
+        }
     }
 
     /// Waits, and asks how far it is.
@@ -73,9 +180,9 @@ impl Remote {
     ) -> Result<UploadDocument> {
         *tries += 1;
         if *tries > TRIES_MAX {
-            return Err(CommandError::from(error).hint("what has come stays there for a day; run the command again"));
+            return Err(CommandError::from(error).hint("run the command again later: it begins anew"));
         }
-        let wait = WAIT.saturating_mul(1 << (*tries - 1).min(10)).min(WAIT_MAX);
+        let wait = wait(*tries);
         self.output.note(&format!("the upload broke off after {} bytes; it goes on in {wait:?}", upload.offset));
         tokio::time::sleep(wait).await;
         match self.server.send::<UploadDocument>(&Call::get(&["uploads", id])).await {

@@ -26,5 +26,6 @@ mod stopping;
 mod surroundings;
 mod trace;
 mod triggers;
+mod uploading;
 mod values;
 mod waiting;

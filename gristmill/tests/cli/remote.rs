@@ -1,10 +1,8 @@
 //! The same commands against a server as against its database, and the names of servers.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::Router;
 use axum::http::{StatusCode, header};
@@ -20,7 +18,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    fn begin(place: &Place) -> Self {
+    pub(crate) fn begin(place: &Place) -> Self {
         Self::of(place.command(&["serve", "--listen", "127.0.0.1:0"]))
     }
 
@@ -58,13 +56,13 @@ impl Drop for Server {
     }
 }
 
-fn read(code: i32, args: &[&str], output: &Output) -> Value {
+pub(crate) fn read(code: i32, args: &[&str], output: &Output) -> Value {
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(code), "{args:?}\n{out}\n{err}");
     serde_json::from_str(&out).unwrap_or_else(|error| panic!("{args:?}: {error}\n{out}\n{err}"))
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -83,7 +81,7 @@ fn plain(document: Value) -> Value {
 }
 
 /// A place with a batch that has set items aside, a dead letter, a job that waits, a limit and a schedule.
-fn busy() -> Place {
+pub(crate) fn busy() -> Place {
     let place = Place::with_batch();
     let config = std::fs::read_to_string(place.path().join("config.toml")).expect("readable");
     place.write("config.toml", &format!("{config}\n[schedule.nightly]\ncron = \"0 2 * * *\"\nbatch = \"sales\"\n"));
@@ -242,66 +240,6 @@ fn what_a_server_changes_is_what_its_database_changes() {
     assert_eq!(server.run(&place, &["batch", "run", "sales", "--input", "gone.csv"]).status.code(), Some(3));
     server.json(&place, 0, &["dead", "redrive", "--kind", "exec", "--json"]);
     assert_eq!(place.json(0, &["dead", "list", "--kind", "exec", "--json"]), json!([]));
-}
-
-/// Passes connections on to a server. So many of them break after so many bytes of the client.
-fn cutting(target: &str, mut cuts: u32, after: usize) -> (String, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let url = format!("http://{}", listener.local_addr().expect("its own"));
-    let (target, carried) = (target.trim_start_matches("http://").to_owned(), Arc::new(AtomicUsize::new(0)));
-    let counted = Arc::clone(&carried);
-    let pass = move |mut from: TcpStream, mut to: TcpStream, most: usize, count: Option<Arc<AtomicUsize>>| {
-        let (mut buffer, mut passed) = (vec![0; 16 * 1024], 0);
-        while let Ok(length @ 1..) = from.read(&mut buffer) {
-            passed += length;
-            if let Some(count) = &count {
-                count.fetch_add(length, Ordering::SeqCst);
-            }
-            if passed > most || to.write_all(&buffer[..length]).is_err() {
-                break;
-            }
-        }
-        let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
-        passed > most
-    };
-    std::thread::spawn(move || {
-        let (broke, broken) = std::sync::mpsc::channel();
-        for client in listener.incoming().map_while(Result::ok) {
-            let Ok(server) = TcpStream::connect(&target) else { break };
-            cuts -= u32::try_from(broken.try_iter().count()).expect("few");
-            let most = if cuts > 0 { after } else { usize::MAX };
-            let (back, answers) = (client.try_clone().expect("a handle"), server.try_clone().expect("a handle"));
-            std::thread::spawn(move || pass(answers, back, usize::MAX, None));
-            let (broke, counted) = (broke.clone(), Arc::clone(&counted));
-            std::thread::spawn(move || {
-                if pass(client, server, most, Some(counted)) {
-                    let _ = broke.send(());
-                }
-            });
-        }
-    });
-    (url, carried)
-}
-
-#[test]
-fn an_input_goes_on_where_its_connection_broke() {
-    let place = busy();
-    let server = Server::begin(&place);
-    let (url, carried) = cutting(&server.url, 3, 600_000);
-    let rows = (0..150_000).map(|row| format!("{row},FR,1,1.25\n"));
-    let input: String = std::iter::once("id,country,quantity,price\n".to_owned()).chain(rows).collect();
-    place.write("large.csv", &input);
-    let args = ["batch", "run", "sales", "--input", "large.csv", "--json"];
-    let output = place.command(&args).env("GRISTMILL_URL", &url).output().expect("started");
-    let batch = read(0, &args, &output);
-    assert_eq!(batch["batch"]["counts"]["input"], 150_000);
-    assert_eq!(stderr(&output).matches("it goes on in").count(), 3, "{}", stderr(&output));
-    let carried = carried.load(Ordering::SeqCst);
-    assert!(carried < input.len() * 3 / 2, "it did not begin anew: {carried} of {}", input.len());
-    let kept = std::fs::read_dir(place.path()).expect("readable").filter_map(Result::ok);
-    let spools = kept.map(|entry| entry.path().join("uploads")).filter(|uploads| uploads.is_dir());
-    let left: usize = spools.map(|uploads| std::fs::read_dir(uploads).expect("readable").count()).sum();
-    assert_eq!(left, 0, "the upload is not needed any more");
 }
 
 #[test]
