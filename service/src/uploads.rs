@@ -23,6 +23,9 @@ pub const UPLOADS_MAX: usize = 1_000;
 /// How long an upload is kept after its last byte came.
 pub const KEPT: Duration = Duration::from_secs(24 * 3_600);
 
+/// How the names of an upload's files end.
+const FILES: [&str; 3] = ["data", "json", "part"];
+
 const BUFFER_BYTES: usize = 1024 * 1024;
 
 /// Why nothing became of a wish about an upload.
@@ -159,6 +162,11 @@ impl Uploads {
         self.folder.join(format!("{id}.json"))
     }
 
+    /// What is about to be known of an upload, until it is written.
+    fn part(&self, id: Uuid) -> PathBuf {
+        self.folder.join(format!("{id}.part"))
+    }
+
     /// Begins an upload.
     ///
     /// # Errors
@@ -174,12 +182,21 @@ impl Uploads {
         gristmill_jobs::folder::make(&self.folder)?;
         // Until it is there, so that those who begin at once get no more room than one after the other.
         let _alone = new.room.map(|room| self.hold(new, room, now)).transpose()?;
-        let id = Uuid::now_v7();
+        self.begin(Uuid::now_v7(), new, now)
+    }
+
+    /// Makes the files of an upload: all of them, or none.
+    fn begin(&self, id: Uuid, new: &NewUpload, now: Instant) -> Result<UploadDocument> {
         let NewUpload { tenant, length, sha256, room: _ } = new.clone();
         let known = Known { tenant, length, sha256, complete: false, created_at: now };
+        // The bytes first: without them what is known of an upload is the rest of one that was removed.
         private(&self.data(id))?;
-        self.write(id, &known)?;
-        self.shown(id, &known)
+        let begun = self.write(id, &known).and_then(|()| self.shown(id, &known));
+        if begun.is_err() {
+            // Why it could not be made matters, and not that it cannot be removed either: it is over within a day.
+            let _ = self.remove_files(id);
+        }
+        begun
     }
 
     /// Refuses what does not fit, and lets no other begin as long as the file is open.
@@ -217,7 +234,7 @@ impl Uploads {
     /// `Io`.
     pub fn list(&self, tenant: &str, now: Instant) -> Result<Vec<UploadDocument>> {
         let mut found = Vec::new();
-        for id in self.ids()? {
+        for id in self.ids(&["json"])? {
             match self.show(tenant, id, now) {
                 Ok(upload) => found.push(upload),
                 Err(UploadError::NotFound(_)) => {}
@@ -313,33 +330,68 @@ impl Uploads {
     ///
     /// # Errors
     ///
-    /// `NotFound`, `Io`.
+    /// `NotFound`, `Busy`, `Io`.
     pub fn remove(&self, tenant: &str, id: Uuid) -> Result<()> {
         self.known(tenant, id)?;
+        // Until the files are gone: who waits to write finds none afterwards.
+        let _alone = match self.locked(id) {
+            Ok(file) => Some(file),
+            // The rest of one whose removal was interrupted.
+            Err(UploadError::NotFound(_)) => None,
+            Err(error) => return Err(error),
+        };
         self.remove_files(id)
     }
 
-    /// Removes what is over, of whichever tenant. Returns how many uploads there were.
+    /// Removes what is over, of whichever tenant, also the files of uploads that were being begun or removed when a server
+    /// died. What cannot be looked at stays, and so does what is being written to. Returns how many uploads there were.
     ///
     /// # Errors
     ///
     /// `Io`.
     pub fn tidy(&self, now: Instant) -> Result<u64> {
         let mut removed = 0;
-        for id in self.ids()? {
-            let over = match self.read_known(id)? {
-                Some(known) => self.shown(id, &known).map_or(true, |shown| shown.expires_at <= now),
-                None => true,
-            };
-            if over {
-                self.remove_files(id)?;
-                removed += 1;
+        for id in self.ids(&FILES)? {
+            match self.tidy_one(id, now) {
+                Ok(was_over) => removed += u64::from(was_over),
+                Err(error) => tracing::warn!(upload = %id, %error, "an upload cannot be looked at, and stays"),
             }
         }
         Ok(removed)
     }
 
-    fn ids(&self) -> Result<Vec<Uuid>> {
+    fn tidy_one(&self, id: Uuid, now: Instant) -> Result<bool> {
+        if !self.is_over(id, now)? {
+            return Ok(false);
+        }
+        let _alone = match self.locked(id) {
+            Ok(file) => Some(file),
+            Err(UploadError::NotFound(_)) => None,
+            Err(UploadError::Busy) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        // Not before the lock: the request before may have gone on with it.
+        let over = self.is_over(id, now)?;
+        if over {
+            self.remove_files(id)?;
+        }
+        Ok(over)
+    }
+
+    /// Whether no byte of an upload has come for long, whatever is known of it; or whether its bytes are gone, which are made
+    /// first and removed first.
+    fn is_over(&self, id: Uuid, now: Instant) -> Result<bool> {
+        let mut touched = None;
+        for path in [self.data(id), self.about(id), self.part(id)] {
+            touched = touched.max(modified(&path)?);
+        }
+        let begun = modified(&self.data(id))?.is_some() || modified(&self.about(id))?.is_none();
+        let kept = TimeDelta::from_std(KEPT).unwrap_or(TimeDelta::MAX);
+        Ok(touched.is_some_and(|touched| !begun || touched + kept <= now))
+    }
+
+    /// The ids of uploads, by the files with one of these endings.
+    fn ids(&self, endings: &[&str]) -> Result<Vec<Uuid>> {
         let entries = match fs::read_dir(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries?,
@@ -347,9 +399,11 @@ impl Uploads {
         let mut ids = Vec::new();
         for entry in entries {
             let name = entry?.file_name().to_string_lossy().into_owned();
-            ids.extend(name.strip_suffix(".json").and_then(|id| id.parse::<Uuid>().ok()));
+            let id = name.rsplit_once('.').filter(|(_, ending)| endings.contains(ending)).map(|(id, _)| id);
+            ids.extend(id.and_then(|id| id.parse::<Uuid>().ok()));
         }
         ids.sort_unstable();
+        ids.dedup();
         Ok(ids)
     }
 
@@ -369,14 +423,17 @@ impl Uploads {
 
     /// Under another name until it is written.
     fn write(&self, id: Uuid, known: &Known) -> Result<()> {
-        let part = self.folder.join(format!("{id}.part"));
+        let part = self.part(id);
         let text = serde_json::to_vec(known).map_err(io::Error::other)?;
         let _ = fs::remove_file(&part);
-        let mut file = private(&part)?;
-        io::Write::write_all(&mut file, &text)?;
-        file.sync_all()?;
-        fs::rename(&part, self.about(id))?;
-        File::open(&self.folder)?.sync_all()?;
+        let written = || {
+            let mut file = private(&part)?;
+            io::Write::write_all(&mut file, &text)?;
+            file.sync_all()?;
+            fs::rename(&part, self.about(id))?;
+            File::open(&self.folder)?.sync_all()
+        };
+        written().inspect_err(|_| drop(fs::remove_file(&part)))?;
         Ok(())
     }
 
@@ -399,13 +456,22 @@ impl Uploads {
     }
 
     fn remove_files(&self, id: Uuid) -> Result<()> {
-        for path in [self.data(id), self.about(id)] {
+        for path in [self.data(id), self.about(id), self.part(id)] {
             match fs::remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
                 _ => {}
             }
         }
         Ok(())
+    }
+}
+
+/// When a file was last written to; `None` where there is none.
+fn modified(path: &Path) -> io::Result<Option<Instant>> {
+    match fs::metadata(path) {
+        Ok(about) => Ok(Some(about.modified()?.into())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -542,5 +608,76 @@ mod tests {
         assert_eq!(uploads.tidy(later).expect("tidied"), 1);
         let left = fs::read_dir(folder.path().join("uploads")).expect("there").count();
         assert_eq!(left, 0, "no file of it stays");
+    }
+
+    /// The names of the files that are there.
+    fn files(folder: &tempfile::TempDir) -> Vec<String> {
+        let entries = fs::read_dir(folder.path().join("uploads")).expect("there");
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.expect("readable").file_name().into_string().expect("text")).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn what_is_being_written_to_is_not_removed_under_its_writer() {
+        let (folder, uploads) = uploads();
+        let id = uploads.create(&new(None), now()).expect("begun").id;
+        let later = now() + TimeDelta::hours(25);
+        let mut writing = uploads.write_at("north", id, 0, now()).expect("open");
+        assert!(matches!(uploads.remove("north", id), Err(UploadError::Busy)));
+        assert_eq!(uploads.tidy(later).expect("tidied"), 0);
+        writing.file.write_all(b"abc").expect("written");
+        drop(writing);
+        assert_eq!(uploads.show("north", id, now()).expect("there").offset, 3);
+        fs::write(uploads.part(id), "{").expect("as a server leaves it that dies while it writes");
+        uploads.remove("north", id).expect("free again");
+        assert_eq!(files(&folder), Vec::<String>::new());
+        assert!(matches!(append(&uploads, id, 3, b"d"), Err(UploadError::NotFound(_))));
+        let half = uploads.create(&new(None), now()).expect("begun").id;
+        fs::remove_file(uploads.data(half)).expect("as far as a removal came");
+        assert_eq!(uploads.tidy(now()).expect("tidied"), 1, "at once");
+        assert_eq!(files(&folder), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_upload_that_cannot_be_begun_leaves_nothing() {
+        let (folder, uploads) = uploads();
+        let id = Uuid::now_v7();
+        fs::create_dir_all(uploads.about(id).join("in the way")).expect("made");
+        assert!(matches!(uploads.begin(id, &new(None), now()), Err(UploadError::Io(_))));
+        fs::remove_dir_all(uploads.about(id)).expect("removed");
+        assert_eq!(files(&folder), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_a_server_leaves_that_dies_at_the_beginning_is_over_within_a_day() {
+        let (folder, uploads) = uploads();
+        gristmill_jobs::folder::make(&folder.path().join("uploads")).expect("made");
+        let (first, second) = (Uuid::now_v7(), Uuid::now_v7());
+        for path in [uploads.data(first), uploads.data(second), uploads.part(second)] {
+            fs::write(path, "").expect("written");
+        }
+        assert_eq!(uploads.tidy(now()).expect("tidied"), 0, "they may be under way");
+        assert!(uploads.list("north", now()).expect("listed").is_empty());
+        assert_eq!(uploads.tidy(now() + TimeDelta::hours(25)).expect("tidied"), 2);
+        assert_eq!(files(&folder), Vec::<String>::new());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_cannot_be_looked_at_stays() {
+        let (folder, uploads) = uploads();
+        let (odd, other, over) = (0, 1, 2);
+        let ids = [(); 3].map(|()| uploads.create(&new(None), now()).expect("begun").id);
+        // No file that is not there: one that cannot be asked about.
+        fs::remove_file(uploads.data(ids[odd])).expect("removed");
+        std::os::unix::fs::symlink(uploads.data(ids[odd]), uploads.data(ids[odd])).expect("a link to itself");
+        fs::write(uploads.about(ids[other]), r#"{"of": "another version"}"#).expect("written");
+        assert_eq!(uploads.tidy(now()).expect("tidied"), 0);
+        assert_eq!(files(&folder).len(), 6, "{:?}", files(&folder));
+        assert_eq!(uploads.tidy(now() + TimeDelta::hours(25)).expect("tidied"), 2, "one does not keep the others");
+        assert!(!uploads.about(ids[over]).exists() && !uploads.about(ids[other]).exists());
+        assert!(uploads.about(ids[odd]).exists());
     }
 }
