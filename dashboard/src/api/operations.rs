@@ -119,6 +119,12 @@ pub(crate) fn may(caller: &Caller, verb: OperationVerb) -> Result<()> {
     Err(ApiError::new(ErrorCode::Forbidden, message))
 }
 
+/// To bring back what a verb has done is no smaller right than to do it: what an admin has discarded comes back by an admin.
+pub(crate) async fn may_undo(caller: &Caller, id: OperationId) -> Result<()> {
+    let operation = caller.service().operation(caller.tenant(), id).await?;
+    may(caller, operation.verb)
+}
+
 async fn start(
     caller: Allowed<perm::OperationsControl>,
     Params(change): Params<Change>,
@@ -153,6 +159,7 @@ async fn undo(
     Path(id): Path<OperationId>,
     Params(change): Params<Change>,
 ) -> Outcome<OperationDocument> {
+    may_undo(&caller, id).await?;
     let operation = caller.service().undo_operation(&caller.order(&change), id).await?;
     Ok(Answer::new(shown(&caller, operation)))
 }

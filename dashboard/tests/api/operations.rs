@@ -135,6 +135,30 @@ async fn tenants_and_roles_are_kept_apart() {
     assert_eq!(env.get_as("owner@other", "/api/v1/operations").await.data().as_array().map(Vec::len), Some(1));
 }
 
+#[tokio::test]
+async fn what_was_done_is_undone_by_those_who_may_do_it() {
+    let env = env::with_users().await;
+    let start = "/api/v1/operations?reason=x";
+    let undo = |started: &Heard| format!("/api/v1/operations/{}/undo", started.data()["id"].as_str().expect("an id"));
+    let discarded = post_as(&env, "owner", start, &body("discard", "kind:note")).await;
+    let refused = post_as(&env, "operator", &undo(&discarded), &json!({})).await;
+    assert_eq!(refused.status, 403, "{}", refused.text);
+    assert!(refused.text.contains("jobs:delete"), "{}", refused.text);
+    let rehearsed = post_as(&env, "operator", &format!("{}?dry_run=true", undo(&discarded)), &json!({})).await;
+    assert_eq!(rehearsed.status, 403, "nor is it rehearsed: {}", rehearsed.text);
+    let items = post_as(&env, "owner", start, &body("discard-items", "state:open")).await;
+    assert_eq!(post_as(&env, "operator", &undo(&items), &json!({})).await.status, 403);
+    let foreign = post_as(&env, "operator@other", &undo(&discarded), &json!({})).await;
+    assert_eq!(foreign.status, 404, "of another tenant nothing is said: {}", foreign.text);
+    let shown = env.get_as("owner", &undo(&discarded).replace("/undo", "")).await;
+    assert_eq!(shown.data()["undone"], 0, "{}", shown.text);
+    for done in [discarded, items] {
+        assert_eq!(post_as(&env, "owner", &undo(&done), &json!({})).await.status, 200);
+    }
+    let cancelled = post_as(&env, "operator", start, &cancel("kind:note")).await;
+    assert_eq!(post_as(&env, "operator", &undo(&cancelled), &json!({})).await.status, 200, "their own verb");
+}
+
 /// The body of an operation.
 fn body(verb: &str, query: &str) -> Value {
     json!({ "verb": verb, "query": query })

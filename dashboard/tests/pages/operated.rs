@@ -118,6 +118,16 @@ async fn who_may_not_discard_cannot_do_so_by_an_operation() {
     let operator = send(&env, Some("operator"), "/operations/start", &fields).await;
     let may = gristmill_core::access::Role::Operator.allows(gristmill_core::access::Permission::JobsDelete);
     assert_eq!(operator.status, if may { 200 } else { 403 }, "{operator:?}");
+    // Nor undo what an owner has discarded.
+    let headers = [("content-type", "application/json"), ("authorization", "Bearer owner")];
+    let body = json!({ "verb": "discard", "query": "kind:work" }).to_string();
+    let begun = env.send("POST", "/api/v1/operations?reason=x", &headers, body.as_bytes()).await;
+    let place = format!("/operations/{}", begun.data()["id"].as_str().unwrap_or_else(|| panic!("{begun:?}")));
+    let undo = format!("{place}/undo");
+    let button = format!("action=\"{undo}\"");
+    assert!(look(&env, Some("owner"), &place).await.text.contains(&button));
+    assert_eq!(look(&env, Some("operator"), &place).await.text.contains(&button), may);
+    assert_eq!(send(&env, Some("operator"), &undo, &[]).await.status, if may { 303 } else { 403 });
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ use super::parts::state::{Tone, state};
 use super::parts::table::{Row, column, facts, numbers, row, table};
 use super::parts::time;
 use super::view::{Head, View};
-use crate::api::operations::shown;
+use crate::api::operations::{may, may_undo, shown};
 use crate::gate::{Allowed, Caller, Paging, Params, Path, Result, Routes, perm};
 
 /// How often a page is read again while an operation is under way.
@@ -182,7 +182,7 @@ fn acts(caller: &Caller, operation: &OperationDocument) -> Markup {
             @if operation.state == OperationState::Running {
                 (Action::confirmed("cancel", to("cancel"), "Cancel", "Nothing further is changed. What it has changed stays so.").destroying().form())
             }
-            @if operation.can_be_undone {
+            @if operation.can_be_undone && may(caller, operation.verb).is_ok() {
                 (Action::confirmed("undo", to("undo"), "Undo", "All that it has changed comes back, where nothing has happened to it since.").form())
             }
         }
@@ -209,6 +209,7 @@ async fn undo(
 ) -> Result<Redirect> {
     let change = form.change();
     form.finish()?;
+    may_undo(&caller, id).await?;
     caller.service().undo_operation(&caller.order(&change), id).await?;
     Ok(Redirect::to(format!("/operations/{id}")).saying(Flash::done("What it has changed is brought back, in steps.")))
 }
