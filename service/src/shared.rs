@@ -6,20 +6,21 @@
 //! other identity by it: callers themselves are never read from there.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, RedisResult, Script};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 use uuid::Uuid;
 
 /// How long a request waits for Redis: one that is slower is no use to it.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// How long Redis is left alone after it gave no answer, so that an outage costs few requests anything.
+/// How long Redis is left alone after it gave no answer. After that one request asks again, and all others go on without it
+/// until that one knows, so that an outage costs one request in so much time anything.
 const LEFT_ALONE: Duration = Duration::from_secs(1);
 
 /// How long the word is kept that changes with each revocation: for far longer than anything is known by it.
@@ -109,10 +110,100 @@ struct Redis {
     manager: ConnectionManager,
     prefix: String,
     spend: Script,
-    /// Until when it is left alone.
-    away: Mutex<Option<Instant>>,
-    /// Whether it was said that it cannot be reached.
-    said: AtomicBool,
+    /// A Redis that takes no writes, such as a replica or one whose disk is full, may answer all the same.
+    reads: Condition,
+    writes: Condition,
+}
+
+/// What is asked of Redis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Read,
+    Write,
+}
+
+/// Why Redis is of no use just now.
+#[derive(Debug, PartialEq, Eq)]
+enum Trouble {
+    /// It gives no answer, to whatever it is asked.
+    Silent(String),
+    /// It answers, and refuses what it is asked.
+    Refused(String),
+}
+
+/// Whether Redis answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Answers,
+    /// It is left alone until an instant, and then asked by one at a time.
+    Away {
+        until: Instant,
+        asked: bool,
+    },
+}
+
+/// Whether Redis answers what is asked in one way.
+#[derive(Debug)]
+struct Condition {
+    state: Mutex<State>,
+    /// Wakes those who wait for an answer when it becomes known that none comes.
+    gone: Notify,
+}
+
+/// The right to ask. When it is dropped by the one who asked whether Redis is back, another one may.
+#[derive(Debug)]
+struct Permit<'a> {
+    of: &'a Condition,
+    probes: bool,
+}
+
+impl Default for Condition {
+    fn default() -> Self {
+        Self { state: Mutex::new(State::Answers), gone: Notify::new() }
+    }
+}
+
+impl Condition {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether Redis may be asked at an instant: by everyone while it answers, and by one who finds out whether it does
+    /// again.
+    fn permit(&self, now: Instant) -> Option<Permit<'_>> {
+        let mut state = self.state();
+        match &mut *state {
+            State::Answers => Some(Permit { of: self, probes: false }),
+            State::Away { until, asked } if *until <= now && !*asked => {
+                *asked = true;
+                Some(Permit { of: self, probes: true })
+            }
+            State::Away { .. } => None,
+        }
+    }
+
+    /// It has answered. Returns whether it had not before.
+    fn answers(&self) -> bool {
+        let mut state = self.state();
+        std::mem::replace(&mut *state, State::Answers) != State::Answers
+    }
+
+    /// It is left alone from now on. Returns whether it had answered before.
+    fn is_away(&self, now: Instant) -> bool {
+        let before = std::mem::replace(&mut *self.state(), State::Away { until: now + LEFT_ALONE, asked: false });
+        self.gone.notify_waiters();
+        before == State::Answers
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        if self.probes
+            && let State::Away { asked, .. } = &mut *self.of.state()
+        {
+            *asked = false;
+        }
+    }
 }
 
 impl fmt::Debug for Shared {
@@ -138,7 +229,8 @@ impl Shared {
             .set_response_timeout(Some(PATIENCE));
         let manager = ConnectionManager::new_lazy_with_config(client, config).map_err(|error| error.to_string())?;
         let (prefix, spend) = (settings.prefix.clone(), Script::new(SPEND));
-        Ok(Self(Some(Arc::new(Redis { manager, prefix, spend, away: Mutex::default(), said: AtomicBool::new(false) }))))
+        let (reads, writes) = (Condition::default(), Condition::default());
+        Ok(Self(Some(Arc::new(Redis { manager, prefix, spend, reads, writes }))))
     }
 
     /// Whether there is anything to share with.
@@ -153,7 +245,7 @@ impl Shared {
         let mut connection = redis.manager.clone();
         let mut call = redis.spend.key(redis.key("rate", key));
         call.arg(u64::try_from(interval).unwrap_or(u64::MAX)).arg(count);
-        let (allowed, number): (u8, u64) = redis.ask(call.invoke_async(&mut connection)).await?;
+        let (allowed, number): (u8, u64) = redis.ask(Way::Write, call.invoke_async(&mut connection)).await?;
         Some(match allowed {
             1 => Spent::Allowed { left: u32::try_from(number).unwrap_or(u32::MAX) },
             _ => Spent::Wait(Duration::from_micros(number)),
@@ -167,7 +259,7 @@ impl Shared {
         let mut connection = redis.manager.clone();
         let mut get = redis::cmd("GET");
         get.arg(redis.key("callers", "word"));
-        let word: Option<String> = redis.ask(get.query_async(&mut connection)).await?;
+        let word: Option<String> = redis.ask(Way::Read, get.query_async(&mut connection)).await?;
         Some(word.unwrap_or_default())
     }
 
@@ -178,7 +270,7 @@ impl Shared {
         // Never a word that there was before, whatever Redis has forgotten in between.
         let mut set = redis::cmd("SET");
         set.arg(redis.key("callers", "word")).arg(Uuid::new_v4().to_string()).arg("EX").arg(WORD_SECONDS);
-        let _: Option<()> = redis.ask(set.query_async(&mut connection)).await;
+        let _: Option<()> = redis.ask(Way::Write, set.query_async(&mut connection)).await;
     }
 
     /// Whether Redis answers, for the doctor: with its version.
@@ -206,34 +298,74 @@ impl Redis {
         format!("{}:{what}:{name}", self.prefix)
     }
 
-    /// Asks, unless it is left alone.
-    async fn ask<T>(&self, asked: impl Future<Output = RedisResult<T>>) -> Option<T> {
-        if self.away.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| Instant::now() < until) {
-            return None;
+    fn condition(&self, way: Way) -> &Condition {
+        match way {
+            Way::Read => &self.reads,
+            Way::Write => &self.writes,
         }
-        let why = match timeout(PATIENCE, asked).await {
+    }
+
+    /// Asks, unless it is left alone. No request waits for longer than until one knows that no answer comes.
+    async fn ask<T>(&self, way: Way, asked: impl Future<Output = RedisResult<T>>) -> Option<T> {
+        let condition = self.condition(way);
+        let gone = condition.gone.notified();
+        tokio::pin!(gone);
+        // From here on it is heard, so that none falls between the look and the wait.
+        gone.as_mut().enable();
+        let permit = condition.permit(Instant::now())?;
+        let answered = tokio::select! {
+            biased;
+            answered = timeout(PATIENCE, asked) => answered,
+            () = gone => return None,
+        };
+        let trouble = match answered {
             Ok(Ok(answer)) => {
-                self.is_back();
+                self.is_back(way);
                 return Some(answer);
             }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "it gives no answer".to_owned(),
+            Ok(Err(error)) if error.code().is_some() => Trouble::Refused(error.to_string()),
+            Ok(Err(error)) => Trouble::Silent(error.to_string()),
+            Err(_) => Trouble::Silent("it gives no answer".to_owned()),
         };
-        *self.away.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + LEFT_ALONE);
-        if !self.said.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
-                why,
-                "the Redis of [cache] cannot be used: until it can, each server counts rates by itself, and learns within \
-                 seconds that a session was revoked at another"
-            );
-        }
+        self.is_away(way, &trouble);
+        drop(permit);
         None
     }
 
-    fn is_back(&self) {
-        if self.said.load(Ordering::Relaxed) && self.said.swap(false, Ordering::Relaxed) {
-            *self.away.lock().unwrap_or_else(PoisonError::into_inner) = None;
-            tracing::info!("the Redis of [cache] can be used again");
+    /// One that gives no answer gives none to anything.
+    fn is_away(&self, way: Way, trouble: &Trouble) {
+        let (of, why): (&[Way], _) = match trouble {
+            Trouble::Silent(why) => (&[Way::Read, Way::Write], why),
+            Trouble::Refused(why) => (std::slice::from_ref(&way), why),
+        };
+        let now = Instant::now();
+        for way in of {
+            if self.condition(*way).is_away(now) {
+                tracing::warn!(why, "the Redis of [cache] cannot be used: until it can, {}", way.without());
+            }
+        }
+    }
+
+    fn is_back(&self, way: Way) {
+        if self.condition(way).answers() {
+            tracing::info!("the Redis of [cache] can be used again for {}", way.uses());
+        }
+    }
+}
+
+impl Way {
+    /// What is done while Redis cannot be asked in this way.
+    fn without(self) -> &'static str {
+        match self {
+            Self::Read => "each server learns within seconds, and not at once, that a session was revoked at another",
+            Self::Write => "each server counts rates by itself, and tells no other at once what it revokes",
+        }
+    }
+
+    fn uses(self) -> &'static str {
+        match self {
+            Self::Read => "learning of what others revoke",
+            Self::Write => "counting rates, and for what is revoked here",
         }
     }
 }
@@ -241,6 +373,32 @@ impl Redis {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_at_a_time_asks_whether_it_is_back() {
+        let (condition, begun) = (Condition::default(), Instant::now());
+        let (first, second) = (condition.permit(begun), condition.permit(begun));
+        assert!(first.is_some() && second.is_some(), "all ask while it answers");
+        assert!(condition.is_away(begun), "it had answered");
+        assert!(!condition.is_away(begun), "that is known already");
+        drop((first, second));
+        assert!(condition.permit(begun + LEFT_ALONE / 2).is_none(), "it is left alone");
+        let later = begun + LEFT_ALONE;
+        let prober = condition.permit(later);
+        assert!(prober.is_some());
+        for _ in 0..100 {
+            assert!(condition.permit(later).is_none(), "all others go on without it");
+        }
+        drop(prober);
+        let heir = condition.permit(later).expect("whose request was given up leaves its place to another");
+        assert!(!condition.is_away(later));
+        drop(heir);
+        assert!(condition.permit(later + LEFT_ALONE / 2).is_none(), "from the last answer on");
+        let last = condition.permit(later + LEFT_ALONE).expect("one asks again");
+        assert!(condition.answers() && !condition.answers());
+        drop(last);
+        assert!(condition.permit(later).is_some() && condition.permit(later).is_some(), "it answers");
+    }
 
     #[test]
     fn an_address_that_is_none_of_redis_is_refused_and_not_quoted() {

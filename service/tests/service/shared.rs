@@ -10,7 +10,7 @@ use gristmill_service::accounts::{Accounts, Secret};
 use gristmill_service::shared::{CacheSettings, Shared, Spent};
 use gristmill_store::accounts::{Recognition, WhichSessions};
 use gristmill_store::testing::eventually;
-use gristmill_testkit::proxy::{Break, Proxy};
+use gristmill_testkit::proxy::{Break, Proxy, Way};
 use uuid::Uuid;
 
 use crate::env::{databases, order, sqlite_env};
@@ -142,4 +142,61 @@ async fn a_redis_that_is_not_there_keeps_no_request_waiting() {
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     let why = shared.look().await.expect_err("it is not there");
     assert!(!why.is_empty());
+}
+
+/// How many of so many requests at once have waited, and how many were answered.
+async fn at_once(shared: &Shared, requests: usize) -> (usize, usize) {
+    let asked = (0..requests).map(async |number: usize| {
+        let begun = Instant::now();
+        let answered = match number % 2 {
+            0 => shared.spend("a", 1_000_000, HOUR).await.is_some(),
+            _ => shared.word().await.is_some(),
+        };
+        (begun.elapsed() > Duration::from_millis(150), answered)
+    });
+    let seen = join_all(asked).await;
+    (seen.iter().filter(|(waited, _)| *waited).count(), seen.iter().filter(|(_, answered)| *answered).count())
+}
+
+#[tokio::test]
+async fn a_redis_that_hangs_keeps_one_request_waiting_now_and_then() {
+    let (proxy, url) = behind().await;
+    let shared = shared(&url, &prefix());
+    assert_eq!(at_once(&shared, 20).await, (0, 20));
+    proxy.set(Way::Stalled);
+    let begun = Instant::now();
+    assert_eq!(at_once(&shared, 100).await.1, 0, "nothing is shared");
+    assert!(begun.elapsed() < Duration::from_secs(1), "all go on when the first knows: {:?}", begun.elapsed());
+    let (mut waited, mut most) = (0, 0);
+    while begun.elapsed() < Duration::from_secs(4) {
+        let (now, answered) = at_once(&shared, 100).await;
+        (waited, most) = (waited + now, most.max(now));
+        assert_eq!(answered, 0);
+        tokio::task::yield_now().await;
+    }
+    assert!(most <= 2, "{most} requests waited at the same time, of which one may ask to read and one to write");
+    assert!((1..=8).contains(&waited), "{waited} requests waited in all");
+    proxy.heal();
+    eventually("it is asked again", async || (at_once(&shared, 20).await.1 == 20).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_takes_no_writes_is_read_all_the_same() {
+    let admin = redis::Client::open(redis()).expect("an address");
+    let mut admin = admin.get_multiplexed_async_connection().await.expect("a connection");
+    let (user, prefix) = (prefix(), prefix());
+    let allowed = ["reset", "on", ">secret", "~*", "+@all", "-@write", "-eval", "-evalsha", "-script"];
+    let mut made = redis::cmd("ACL");
+    made.arg("SETUSER").arg(&user).arg(&allowed);
+    let () = made.query_async(&mut admin).await.expect("a user who only reads");
+    shared(&redis(), &prefix).change_word().await;
+    let reader = shared(&redis().replace("redis://", &format!("redis://{user}:secret@")), &prefix);
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(2) {
+        assert_eq!(reader.spend("a", 5, HOUR).await, None, "it refuses to count");
+        reader.change_word().await;
+        assert!(reader.word().await.is_some_and(|word| !word.is_empty()), "and says what it knows");
+    }
+    let mut gone = redis::cmd("ACL");
+    let () = gone.arg("DELUSER").arg(&user).query_async(&mut admin).await.expect("removed");
 }
