@@ -14,14 +14,11 @@ use gristmill_core::job::Fence;
 use gristmill_store::NewLog;
 use tokio::sync::Notify;
 
-use crate::redact::{HIDDEN, redact_line};
+use crate::hidden::{Extent, Secrets};
 
 tokio::task_local! {
     static CURRENT: Voice;
 }
-
-/// The fewest characters of a secret that is looked for in what is said: shorter ones are parts of any text.
-pub(crate) const SECRET_CHARS_MIN: usize = 6;
 
 /// Of how many attempts what could not be written down is kept for another try.
 const UNWRITTEN_MAX: usize = 1_000;
@@ -71,7 +68,7 @@ struct Inner {
 struct Said {
     log: AttemptLog,
     /// Values that are not to be seen.
-    secrets: Vec<String>,
+    secrets: Secrets,
     /// Whether anything of it was written down.
     written: bool,
 }
@@ -90,7 +87,7 @@ impl Recorder {
 
     /// The voice of an attempt that begins.
     pub fn voice(&self, fence: Fence) -> Voice {
-        let log = Said { log: AttemptLog::new(self.0.bounds), secrets: Vec::new(), written: false };
+        let log = Said { log: AttemptLog::new(self.0.bounds), secrets: Secrets::default(), written: false };
         Voice(Arc::new(Inner { fence, recorder: self.clone(), log: Mutex::new(log) }))
     }
 
@@ -198,11 +195,13 @@ impl Voice {
 
     /// Says something: each of its lines, without secrets.
     pub fn say(&self, from: LogSource, level: Option<LogLevel>, text: &str) {
+        self.say_of(from, level, text, Extent::Whole);
+    }
+
+    /// The same of what may be a part of a longer line.
+    fn say_of(&self, from: LogSource, level: Option<LogLevel>, text: &str, extent: Extent) {
         let mut said = locked(&self.0.log);
-        let mut text = redact_line(text);
-        for secret in said.secrets.iter().filter(|secret| text.contains(*secret)).cloned().collect::<Vec<_>>() {
-            text = text.replace(&secret, HIDDEN);
-        }
+        let text = said.secrets.hide(text, extent);
         if said.log.say(Utc::now(), from, level, &text) {
             drop(said);
             self.unwritten();
@@ -211,15 +210,14 @@ impl Voice {
 
     /// Values that are not to be seen in what is said from now on.
     pub fn hide(&self, secrets: impl IntoIterator<Item = String>) {
-        let long = secrets.into_iter().filter(|secret| secret.chars().count() >= SECRET_CHARS_MIN);
-        locked(&self.0.log).secrets.extend(long);
+        locked(&self.0.log).secrets.add(secrets);
     }
 
-    /// Takes back what came from one source: it turned out to be something else.
-    pub fn take_back(&self, from: LogSource) {
+    /// Takes back what a program has written on its standard output: it turned out to be something else.
+    pub fn take_back_output(&self) {
         let mut said = locked(&self.0.log);
-        said.log.take_back(from);
-        let (nothing, written) = (said.log.lines().next().is_none(), said.written);
+        said.log.take_back_output();
+        let (nothing, written) = (said.log.lines().is_empty(), said.written);
         drop(said);
         if nothing && !written {
             locked(&self.0.recorder.0.writing).unwritten.remove(&self.0.fence);
@@ -239,7 +237,12 @@ impl Voice {
         let mut said = locked(&self.0.log);
         said.written = true;
         let revision = self.0.recorder.0.revision.fetch_add(1, Ordering::Relaxed);
-        NewLog { fence: self.0.fence, revision, said: said.log.said(), lines: said.log.lines().cloned().collect() }
+        NewLog {
+            fence: self.0.fence,
+            revision,
+            said: said.log.said(),
+            lines: said.log.lines().into_iter().cloned().collect(),
+        }
     }
 }
 
@@ -250,6 +253,8 @@ pub type Spoken<F> = tokio::task::futures::TaskLocalFuture<Voice, F>;
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
     rest: Vec<u8>,
+    /// The line is longer than what is kept of it here.
+    is_cut: bool,
 }
 
 impl Lines {
@@ -257,6 +262,7 @@ impl Lines {
     pub(crate) fn add(&mut self, piece: &[u8], voice: &Voice, from: LogSource) {
         for part in piece.split_inclusive(|byte| *byte == b'\n') {
             let room = (2 * LINE_BYTES_MAX).saturating_sub(self.rest.len());
+            self.is_cut |= part.len() > room;
             self.rest.extend_from_slice(&part[..part.len().min(room)]);
             if part.ends_with(b"\n") {
                 self.end(voice, from);
@@ -266,8 +272,9 @@ impl Lines {
 
     /// Says what is left.
     pub(crate) fn end(&mut self, voice: &Voice, from: LogSource) {
-        voice.say(from, None, &String::from_utf8_lossy(&self.rest));
-        self.rest.clear();
+        let extent = if self.is_cut { Extent::WithoutEnd } else { Extent::Whole };
+        voice.say_of(from, None, &String::from_utf8_lossy(&self.rest), extent);
+        *self = Self::default();
     }
 }
 
@@ -337,11 +344,11 @@ mod tests {
         let recorder = recorder();
         let voice = recorder.voice(fence(1));
         voice.say(LogSource::Stdout, None, "{\"ok\": true}");
-        voice.take_back(LogSource::Stdout);
+        voice.take_back_output();
         assert!(recorder.take().written().is_empty());
         voice.say(LogSource::Stdout, None, "{\"ok\": true}");
         assert_eq!(recorder.take().written().len(), 1);
-        voice.take_back(LogSource::Stdout);
+        voice.take_back_output();
         assert_eq!(texts(&recorder.take().written()[0]), Vec::<&str>::new());
     }
 
@@ -355,6 +362,35 @@ mod tests {
             texts(&recorder.take().written()[0]),
             ["logging in with *** at https://***@h.example/ password=***"]
         );
+    }
+
+    #[test]
+    fn secrets_that_are_broken_by_escape_sequences_or_by_lines_are_not_said() {
+        let recorder = recorder();
+        let voice = recorder.voice(fence(1));
+        voice.hide(["hunter2\n  hunter3\n".to_owned()]);
+        voice.say(LogSource::Stderr, None, "it is hun\u{1b}[31mter2\u{1b}[0m");
+        voice.say(LogSource::Handler, None, "pass\u{1b}[1mword\u{1b}[0m: hunter4");
+        voice.say(LogSource::Stderr, None, "key:\nhunter2\n  hunter3\n");
+        let said = recorder.take().written();
+        assert_eq!(texts(&said[0]), ["it is ***", "password: ***", "key:", "***", "  ***"]);
+    }
+
+    #[test]
+    fn a_secret_at_which_a_long_line_is_cut_is_not_said_in_part() {
+        let recorder = Recorder::new(LogBounds { lines: 10, bytes: 100_000 });
+        let (voice, mut lines) = (recorder.voice(fence(1)), Lines::default());
+        voice.hide(["hunter2hunter2".to_owned()]);
+        // Colours count as bytes of the line, and are not shown.
+        let colours = "\u{1b}[31m".repeat((2 * LINE_BYTES_MAX - 15) / 5);
+        let line = format!("{colours}it is hunter2hunter2\n");
+        let room = 2 * LINE_BYTES_MAX - colours.len();
+        assert!(
+            ("it is h".len().."it is hunter2hunter2".len()).contains(&room),
+            "the cut is within the secret: {room}"
+        );
+        lines.add(line.as_bytes(), &voice, LogSource::Stderr);
+        assert_eq!(texts(&recorder.take().written()[0]), ["it is"]);
     }
 
     #[test]

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use gristmill_core::attempt_log::LogBounds;
 use gristmill_core::definition::ExecSpec;
 use gristmill_core::duration::Span;
-use gristmill_core::id::BatchId;
+use gristmill_core::id::{BatchId, JobId, WorkerId};
+use gristmill_core::job::Fence;
+use gristmill_jobs::attempt_log::Recorder;
 use gristmill_jobs::exec_policy::{ExecPolicy, on_path};
 use gristmill_jobs::process::envelope::Room;
 use gristmill_jobs::process::exec::ExecProcessor;
@@ -86,6 +89,36 @@ async fn a_program_that_has_ended_between_chunks_is_replaced() {
     for _ in 0..3 {
         assert_eq!(processor.process(items(1), &context()).await.expect("answers"), [ItemOut::Skip]);
     }
+}
+
+/// What an attempt has said.
+async fn said(recorder: &Recorder, fence: Fence) -> Vec<String> {
+    let logs = recorder.take_of(&[fence]).await.written();
+    logs.into_iter().flat_map(|log| log.lines).map(|line| format!("{}: {}", line.source, line.text)).collect()
+}
+
+#[tokio::test]
+async fn what_a_program_says_belongs_to_the_chunk_that_it_works_on() {
+    let recorder = Recorder::new(LogBounds { lines: 100, bytes: 100_000 });
+    let script =
+        r#"n=0; while read -r line; do n=$((n+1)); echo "item $n" >&2; printf 'half ' >&2; echo '{"skip":true}'; done"#;
+    let processor = shell(script);
+    for number in 1..=100 {
+        let fence = Fence { job: JobId(Uuid::from_u128(number)), attempt: 1, worker: WorkerId(Uuid::nil()) };
+        let voice = recorder.voice(fence);
+        assert_eq!(voice.around(processor.process(items(1), &context())).await.expect("an answer"), [ItemOut::Skip]);
+        assert_eq!(said(&recorder, fence).await, [format!("stderr: item {number}"), "stderr: half".to_owned()]);
+    }
+}
+
+#[tokio::test]
+async fn the_last_words_are_of_the_chunk_that_has_failed() {
+    let script = r#"read a; echo 'no price' >&2; echo '{"skip":true}'
+        read b; echo '{"skip":true}'; read c; echo 'no shop' >&2; exit 3"#;
+    let processor = shell(script);
+    processor.process(items(1), &context()).await.expect("an answer");
+    let failure = processor.process(items(2), &context()).await.expect_err("it has ended");
+    assert!(failure.message.contains("no shop") && !failure.message.contains("no price"), "{}", failure.message);
 }
 
 #[tokio::test]
