@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::attempt_log::Voice;
 use crate::exec_policy::Launch;
-use crate::hidden::Secrets;
+use crate::hidden::{Extent, Secrets};
 use crate::redact::is_suspect;
 use crate::stderr::Listener;
 
@@ -107,6 +107,12 @@ impl Program {
         self.kill();
         let _ = tokio::time::timeout(END_WAIT, self.child.wait()).await;
         self.stderr.hear_out();
+    }
+
+    /// What it has said elsewhere, as text without secrets. `is_cut` says that more of it follows.
+    pub(crate) fn without_secrets(&self, said: &[u8], is_cut: bool) -> String {
+        let extent = if is_cut { Extent::WithoutEnd } else { Extent::Whole };
+        self.secrets.hide(&String::from_utf8_lossy(said), extent)
     }
 
     /// Kills it and returns, without secrets, its last words on standard error: empty, or ready to be appended to a text.

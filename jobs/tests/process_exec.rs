@@ -18,11 +18,15 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+/// A secret of every program.
+const SECRET: &str = "hunter2hunter2";
+
 /// What allows a shell, and the variables of these tests.
 fn policy() -> ExecPolicy {
     let shell = on_path("sh").expect("a shell").display().to_string();
     let programs = vec![shell, "/nowhere/no-such-program".to_owned()];
-    ExecPolicy::new(&ExecSettings { programs, payload_env: vec!["COLOUR".to_owned()], ..ExecSettings::default() })
+    let (env, payload_env) = ([("API_KEY".to_owned(), SECRET.to_owned())].into(), vec!["COLOUR".to_owned()]);
+    ExecPolicy::new(&ExecSettings { programs, env, payload_env, ..ExecSettings::default() })
 }
 
 fn shell(script: &str) -> ExecProcessor {
@@ -134,6 +138,19 @@ async fn a_program_that_dies_is_named_with_its_last_words() {
     let message = failure("read a; echo 'out of cheese' >&2; exit 3").await;
     for words in ["`sh`", "exit code 3", "before it answered item 0", "out of cheese"] {
         assert!(message.contains(words), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn no_secret_of_a_program_is_in_what_is_shown_of_its_output() {
+    for script in [
+        "read a; echo \"not JSON: $API_KEY\"",
+        "read a; printf 'half %s' \"$API_KEY\"",
+        r#"read a; read b; read c; printf '{"skip":true}\n{"skip":true}\n{"skip":true}\nmore %s\n' "$API_KEY"; sleep 9"#,
+        "read a; head -c 4090 /dev/zero | tr '\\0' ' '; echo \"$API_KEY\"",
+    ] {
+        let message = failure(script).await;
+        assert!(message.contains("`sh`") && !message.contains("hunt"), "{message}");
     }
 }
 
