@@ -4,6 +4,8 @@
 //! the end what became of it. Each line has its number, so that what is missing is seen.
 
 use std::collections::VecDeque;
+use std::iter::Peekable;
+use std::str::Chars;
 
 use serde::{Deserialize, Serialize};
 
@@ -71,6 +73,15 @@ pub const LINE_BYTES_MAX: usize = 4 * 1024;
 pub struct AttemptLog {
     bounds: LogBounds,
     said: u64,
+    words: Kept,
+    /// What a program writes on its standard output. It may turn out to be something else than words: until then it pushes
+    /// none of the others out.
+    output: Kept,
+}
+
+/// The first and the last of some lines.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Kept {
     first: Part,
     last: Part,
     /// Something was cut out: what comes goes behind it.
@@ -85,24 +96,19 @@ struct Part {
 
 impl Part {
     fn has_room(&self, bytes: usize, bounds: LogBounds) -> bool {
-        self.lines.len() < bounds.lines && self.bytes + bytes <= bounds.bytes
+        bounds.have_room(self.lines.len(), self.bytes + bytes)
     }
 
     fn push(&mut self, line: LogLine) {
         self.bytes += line.text.len();
         self.lines.push_back(line);
     }
-
-    fn keep(&mut self, keeps: impl Fn(&LogLine) -> bool) {
-        self.lines.retain(keeps);
-        self.bytes = self.lines.iter().map(|line| line.text.len()).sum();
-    }
 }
 
 impl AttemptLog {
     /// One in which nothing has been said.
     pub fn new(bounds: LogBounds) -> Self {
-        Self { bounds, said: 0, first: Part::default(), last: Part::default(), is_cut: false }
+        Self { bounds, said: 0, words: Kept::default(), output: Kept::default() }
     }
 
     /// Adds what was said: a line for each of its lines, without control characters. Returns whether anything was added.
@@ -112,34 +118,19 @@ impl AttemptLog {
         }
         let before = self.said;
         for line in text.lines() {
-            let text = plain(line);
+            let text = shortened(plain(line));
             if !text.is_empty() {
                 self.said += 1;
-                self.add(LogLine { number: self.said, at, source: from, level, text });
+                let kept = if from == LogSource::Stdout { &mut self.output } else { &mut self.words };
+                kept.add(LogLine { number: self.said, at, source: from, level, text }, self.bounds);
             }
         }
         self.said > before
     }
 
-    fn add(&mut self, line: LogLine) {
-        let LogBounds { lines, bytes } = self.bounds;
-        let half = LogBounds { lines: lines.div_ceil(2), bytes: bytes.div_ceil(2) };
-        if !self.is_cut && self.last.lines.is_empty() && self.first.has_room(line.text.len(), half) {
-            return self.first.push(line);
-        }
-        let rest = LogBounds { lines: lines - self.first.lines.len(), bytes: bytes.saturating_sub(self.first.bytes) };
-        while !self.last.has_room(line.text.len(), rest) {
-            self.is_cut = true;
-            let Some(gone) = self.last.lines.pop_front() else { return };
-            self.last.bytes -= gone.text.len();
-        }
-        self.last.push(line);
-    }
-
-    /// Takes back what came from one source: it turned out to be something else.
-    pub fn take_back(&mut self, from: LogSource) {
-        self.first.keep(|line| line.source != from);
-        self.last.keep(|line| line.source != from);
+    /// Takes back what a program has written on its standard output: it turned out to be something else.
+    pub fn take_back_output(&mut self) {
+        self.output = Kept::default();
     }
 
     /// How many lines were said.
@@ -148,8 +139,69 @@ impl AttemptLog {
     }
 
     /// The lines that are kept, in order.
-    pub fn lines(&self) -> impl Iterator<Item = &LogLine> {
+    pub fn lines(&self) -> Vec<&LogLine> {
+        let mut all: Vec<&LogLine> = self.words.lines().chain(self.output.lines()).collect();
+        all.sort_by_key(|line| line.number);
+        self.bounds.cut(all)
+    }
+}
+
+impl Kept {
+    fn add(&mut self, line: LogLine, bounds: LogBounds) {
+        let half = bounds.half();
+        if !self.is_cut && self.last.lines.is_empty() && self.first.has_room(line.text.len(), half) {
+            return self.first.push(line);
+        }
+        let rest = bounds.without(self.first.lines.len(), self.first.bytes);
+        while !self.last.has_room(line.text.len(), rest) {
+            self.is_cut = true;
+            let Some(gone) = self.last.lines.pop_front() else { return };
+            self.last.bytes -= gone.text.len();
+        }
+        self.last.push(line);
+    }
+
+    fn lines(&self) -> impl Iterator<Item = &LogLine> {
         self.first.lines.iter().chain(&self.last.lines)
+    }
+}
+
+impl LogBounds {
+    fn half(self) -> Self {
+        Self { lines: self.lines.div_ceil(2), bytes: self.bytes.div_ceil(2) }
+    }
+
+    fn without(self, lines: usize, bytes: usize) -> Self {
+        Self { lines: self.lines.saturating_sub(lines), bytes: self.bytes.saturating_sub(bytes) }
+    }
+
+    /// Whether another line is within them, with which there are so many bytes.
+    fn have_room(self, lines: usize, bytes: usize) -> bool {
+        lines < self.lines && bytes <= self.bytes
+    }
+
+    /// The first and the last of these lines, as many as are within the bounds.
+    fn cut(self, mut all: Vec<&LogLine>) -> Vec<&LogLine> {
+        let bytes: usize = all.iter().map(|line| line.text.len()).sum();
+        if all.len() <= self.lines && bytes <= self.bytes {
+            return all;
+        }
+        let (first, bytes) = self.half().hold(all.iter());
+        let (last, _) = self.without(first, bytes).hold(all[first..].iter().rev());
+        all.drain(first..all.len() - last);
+        all
+    }
+
+    /// How many of these lines, one after the other, are within the bounds, and how many bytes that is.
+    fn hold<'l>(self, lines: impl Iterator<Item = &'l &'l LogLine>) -> (usize, usize) {
+        let (mut count, mut bytes) = (0, 0);
+        for line in lines {
+            if !self.have_room(count, bytes + line.text.len()) {
+                break;
+            }
+            (count, bytes) = (count + 1, bytes + line.text.len());
+        }
+        (count, bytes)
     }
 }
 
@@ -158,27 +210,61 @@ pub fn missing_between(one: &LogLine, next: &LogLine) -> u64 {
     next.number.saturating_sub(one.number + 1)
 }
 
-/// A line without control characters and the sequences that colour terminals, and not longer than is kept.
-fn plain(line: &str) -> String {
-    let mut text = String::new();
-    let mut chars = line.trim_end().chars().peekable();
+/// A line without control characters, and without the sequences by which a terminal is given colours, titles, links and
+/// character sets. What is left has none: the function changes it no further.
+pub fn plain(line: &str) -> String {
+    let mut text = String::with_capacity(line.len());
+    let mut chars = line.chars().peekable();
     while let Some(c) = chars.next() {
         match c {
-            '\u{1b}' if chars.peek() == Some(&'[') => {
-                chars.next();
-                // The sequence ends with a letter or one of a few signs.
-                while chars.next().is_some_and(|c| !('@'..='~').contains(&c)) {}
-            }
+            '\u{1b}' => skip_sequence(&mut chars),
+            '\u{9b}' => skip_parameters(&mut chars),
             '\t' => text.push(c),
             c if c.is_control() => {}
             c => text.push(c),
         }
-        if text.len() > LINE_BYTES_MAX {
-            let end = text.floor_char_boundary(LINE_BYTES_MAX - '…'.len_utf8());
-            text.truncate(end);
-            text.push('…');
-            break;
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+/// Skips what belongs to an escape character (ECMA-48).
+fn skip_sequence(chars: &mut Peekable<Chars<'_>>) {
+    match chars.peek().copied() {
+        Some('[') => {
+            chars.next();
+            skip_parameters(chars);
         }
+        // A text for the terminal, such as a title or the address of a link, up to the bell or `ESC \`.
+        Some(']' | 'P' | 'X' | '^' | '_') => {
+            while let Some(c) = chars.next() {
+                if c == '\u{7}' || c == '\u{9c}' || (c == '\u{1b}' && chars.next_if_eq(&'\\').is_some()) {
+                    return;
+                }
+            }
+        }
+        // A character set: some signs, and a last one.
+        Some(' '..='/') => {
+            while chars.next_if(|c| (' '..='/').contains(c)).is_some() {}
+            chars.next_if(|c| ('0'..='~').contains(c));
+        }
+        _ => {
+            chars.next_if(|c| ('0'..='~').contains(c));
+        }
+    }
+}
+
+/// Skips a sequence of parameters: it ends with a letter or one of a few signs.
+fn skip_parameters(chars: &mut Peekable<Chars<'_>>) {
+    while chars.next().is_some_and(|c| !('@'..='~').contains(&c)) {}
+}
+
+/// A line that is not longer than is kept.
+fn shortened(mut text: String) -> String {
+    if text.len() > LINE_BYTES_MAX {
+        let end = text.floor_char_boundary(LINE_BYTES_MAX - '…'.len_utf8());
+        text.truncate(end);
+        text.push('…');
     }
     text
 }
@@ -194,7 +280,7 @@ mod tests {
     }
 
     fn numbers(log: &AttemptLog) -> Vec<u64> {
-        log.lines().map(|line| line.number).collect()
+        log.lines().iter().map(|line| line.number).collect()
     }
 
     #[test]
@@ -204,7 +290,7 @@ mod tests {
             assert!(by_lines.say(AT, LogSource::Handler, Some(LogLevel::Info), &format!("line {number}")));
         }
         assert_eq!((numbers(&by_lines), by_lines.said()), (vec![1, 2, 3, 8, 9], 9));
-        let lines: Vec<&LogLine> = by_lines.lines().collect();
+        let lines = by_lines.lines();
         assert_eq!((missing_between(lines[2], lines[3]), missing_between(lines[3], lines[4])), (4, 0));
 
         let mut by_bytes = log(100, 40);
@@ -212,7 +298,7 @@ mod tests {
             by_bytes.say(AT, LogSource::Stderr, None, "ten bytes!");
         }
         assert_eq!(numbers(&by_bytes), [1, 2, 8, 9]);
-        assert!(by_bytes.lines().map(|line| line.text.len()).sum::<usize>() <= 40);
+        assert!(by_bytes.lines().iter().map(|line| line.text.len()).sum::<usize>() <= 40);
     }
 
     #[test]
@@ -234,10 +320,10 @@ mod tests {
     fn a_line_is_text_and_nothing_else() {
         let mut all = log(9, 100_000);
         all.say(AT, LogSource::Stdout, None, "\u{1b}[31mred\u{1b}[0m\tand\u{0} plain\r\n\n  \nlast");
-        let texts: Vec<&str> = all.lines().map(|line| line.text.as_str()).collect();
+        let texts: Vec<&str> = all.lines().iter().map(|line| line.text.as_str()).collect();
         assert_eq!(texts, ["red\tand plain", "last"]);
         all.say(AT, LogSource::Stdout, None, &"ä".repeat(LINE_BYTES_MAX));
-        let longest = all.lines().last().expect("a line");
+        let longest = all.lines().pop().expect("a line");
         assert!(longest.text.len() <= LINE_BYTES_MAX && longest.text.ends_with("ä…"));
     }
 
@@ -246,7 +332,46 @@ mod tests {
         let mut both = log(9, 1_000);
         both.say(AT, LogSource::Stdout, None, "{\"a\": 1}");
         both.say(AT, LogSource::Stderr, None, "a warning");
-        both.take_back(LogSource::Stdout);
+        both.take_back_output();
         assert_eq!(numbers(&both), [2]);
+    }
+
+    #[test]
+    fn an_output_that_is_taken_back_has_pushed_nothing_out() {
+        let mut both = log(6, 1_000);
+        for number in 1..=6 {
+            both.say(AT, LogSource::Stderr, None, &format!("warning {number}"));
+            for row in 1..=3 {
+                both.say(AT, LogSource::Stdout, None, &format!("row {row} of {number}"));
+            }
+        }
+        assert_eq!(numbers(&both), [1, 2, 3, 22, 23, 24], "the bounds are those of both together");
+        both.take_back_output();
+        assert_eq!((numbers(&both), both.said()), (vec![1, 5, 9, 13, 17, 21], 24));
+    }
+
+    #[test]
+    fn the_bounds_hold_for_both_together() {
+        let mut both = log(100, 40);
+        for from in [LogSource::Stderr, LogSource::Stdout].into_iter().cycle().take(9) {
+            both.say(AT, from, None, "ten bytes!");
+        }
+        assert_eq!(numbers(&both), [1, 2, 8, 9]);
+    }
+
+    #[test]
+    fn what_is_for_a_terminal_is_left_out() {
+        for (line, shown) in [
+            ("\u{1b}[1;31mred\u{1b}[0m", "red"),
+            ("a\u{1b}(Bb\u{1b}[mc", "abc"),
+            ("\u{1b}]8;;https://h.example\u{1b}\\link\u{1b}]8;;\u{7}s", "links"),
+            ("\u{1b}]0;a title\u{7}text", "text"),
+            ("a\u{9b}31mb\u{1b}7c\u{1b}", "abc"),
+            ("a\u{8}b\rc", "abc"),
+            ("never ends \u{1b}]0;a title", "never ends"),
+        ] {
+            assert_eq!(plain(line), shown, "{line:?}");
+            assert_eq!(plain(shown), shown, "nothing is left to be done");
+        }
     }
 }

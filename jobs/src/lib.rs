@@ -20,6 +20,7 @@ pub mod attempt_log;
 pub mod exec_policy;
 pub mod folder;
 pub mod handler;
+mod hidden;
 mod jq;
 pub mod kind;
 pub mod mail;
@@ -39,6 +40,7 @@ pub mod source;
 mod stack;
 pub mod stage;
 pub mod states;
+mod stderr;
 
 pub use outbound::one_tls_provider;
 

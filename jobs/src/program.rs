@@ -3,24 +3,20 @@
 
 use std::ffi::OsStr;
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use gristmill_core::attempt_log::LogSource;
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 
-use crate::attempt_log::{Lines, SECRET_CHARS_MIN, Voice};
+use crate::attempt_log::Voice;
 use crate::exec_policy::Launch;
-use crate::redact::{HIDDEN, looks_secret, redact_line};
+use crate::hidden::{Extent, Secrets};
+use crate::redact::is_suspect;
+use crate::stderr::Listener;
 
-/// How much of a program's standard error is kept for messages.
-const TAIL_BYTES: usize = 2_000;
-
-/// How long to wait for the last words of an ended program.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+/// How long to wait for a program that was killed: one that the kernel holds may not end for a while.
+const END_WAIT: Duration = Duration::from_millis(500);
 
 /// A running program. Dropping it kills it and its whole group.
 #[derive(Debug)]
@@ -29,12 +25,10 @@ pub(crate) struct Program {
     pub(crate) name: String,
     child: Child,
     group: Option<Pid>,
-    tail: Arc<Mutex<Vec<u8>>>,
-    /// The attempt that it works for.
-    speaks_for: Arc<Mutex<Option<Voice>>>,
+    stderr: Listener,
     /// What is secret in its variables.
-    secrets: Vec<String>,
-    listener: Option<JoinHandle<()>>,
+    secrets: Secrets,
+    listening: JoinHandle<()>,
 }
 
 /// Our ends of its pipes.
@@ -63,29 +57,24 @@ impl Program {
         else {
             return Err(format!("the program `{name}` has been started without pipes"));
         };
-        let (tail, speaks_for) = (Arc::default(), Arc::default());
-        let listener = tokio::spawn(listen(name.clone(), stderr, Arc::clone(&tail), Arc::clone(&speaks_for)));
-        let is_secret = |name: &OsStr| name.to_str().is_some_and(looks_secret);
-        let secrets = env.iter().filter(|(name, _)| is_secret(name)).filter_map(|(_, value)| value.to_str());
-        let secrets = secrets.filter(|secret| secret.chars().count() >= SECRET_CHARS_MIN).map(str::to_owned).collect();
-        let program = Self { name: name.clone(), child, group, tail, speaks_for, secrets, listener: Some(listener) };
-        program.speak();
+        let mut secrets = Secrets::default();
+        let secret = env.iter().filter(|(name, _)| is_secret(name));
+        secrets.add(secret.map(|(_, value)| value.to_string_lossy().into_owned()));
+        let stderr = Listener::new(stderr, speaking(&secrets))
+            .map_err(|error| format!("the standard error of the program `{name}` cannot be read: {error}"))?;
+        let listening = tokio::spawn(stderr.clone().listen());
+        let program = Self { name: name.clone(), child, group, stderr, secrets, listening };
         Ok((program, Pipes { stdin, stdout }))
     }
 
-    /// What it says from now on is said by the attempt that runs here; it is returned.
-    pub(crate) fn speak(&self) -> Option<Voice> {
-        let voice = Voice::current();
-        if let Some(voice) = &voice {
-            voice.hide(self.secrets.iter().cloned());
-        }
-        voice.clone_into(&mut self.speaks_for.lock().unwrap_or_else(PoisonError::into_inner));
-        voice
+    /// What it says from now on is said by the attempt that runs here.
+    pub(crate) fn speak(&self) {
+        self.stderr.speak_for(speaking(&self.secrets));
     }
 
-    /// It works for no attempt for now.
+    /// It works for no attempt for now. What it has said until now was said by the one before.
     pub(crate) fn rest(&self) {
-        *self.speaks_for.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.stderr.speak_for(None);
     }
 
     /// Its process's id, while it has not been waited for.
@@ -112,27 +101,24 @@ impl Program {
         }
     }
 
-    /// Kills it and waits until what it has written on standard error is heard.
+    /// Kills it, and hears what it has written on standard error. Once it has ended, all of that is in the pipe: what it has
+    /// left running in another group may hold the pipe open for ever, and is not waited for.
     pub(crate) async fn hear_out(&mut self) {
         self.kill();
-        // A grandchild in its own group may keep the pipe open: its words are not waited for.
-        if let Some(listener) = &mut self.listener
-            && tokio::time::timeout(LAST_WORDS, listener).await.is_ok()
-        {
-            self.listener = None;
-        }
+        let _ = tokio::time::timeout(END_WAIT, self.child.wait()).await;
+        self.stderr.hear_out();
+    }
+
+    /// What it has said elsewhere, as text without secrets. `is_cut` says that more of it follows.
+    pub(crate) fn without_secrets(&self, said: &[u8], is_cut: bool) -> String {
+        let extent = if is_cut { Extent::WithoutEnd } else { Extent::Whole };
+        self.secrets.hide(&String::from_utf8_lossy(said), extent)
     }
 
     /// Kills it and returns, without secrets, its last words on standard error: empty, or ready to be appended to a text.
     pub(crate) async fn last_words(&mut self) -> String {
         self.hear_out().await;
-        let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
-        let words = String::from_utf8_lossy(&tail).split_whitespace().collect::<Vec<_>>().join(" ");
-        let words = self
-            .secrets
-            .iter()
-            .filter(|secret| !secret.is_empty())
-            .fold(redact_line(&words), |words, secret| words.replace(secret.as_str(), HIDDEN));
+        let words = self.stderr.tail(&self.secrets);
         if words.is_empty() { String::new() } else { format!("; its standard error ends with: {words}") }
     }
 }
@@ -140,36 +126,23 @@ impl Program {
 impl Drop for Program {
     fn drop(&mut self) {
         self.kill();
+        // What it has said until it was ended is kept.
+        self.stderr.hear_out();
         // What it has left running in another group may hold the pipe open for ever.
-        if let Some(listener) = &self.listener {
-            listener.abort();
-        }
+        self.listening.abort();
     }
 }
 
-/// Logs each line of standard error and keeps the end of it.
-async fn listen(name: String, stderr: ChildStderr, tail: Arc<Mutex<Vec<u8>>>, speaks_for: Arc<Mutex<Option<Voice>>>) {
-    let (mut reader, mut lines) = (BufReader::new(stderr), Lines::default());
-    loop {
-        let piece = reader.fill_buf().await.unwrap_or_default();
-        let voice = speaks_for.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(voice) = &voice {
-            lines.add(piece, voice, LogSource::Stderr);
-        }
-        if piece.is_empty() {
-            voice.iter().for_each(|voice| lines.end(voice, LogSource::Stderr));
-            return;
-        }
-        tracing::debug!(program = name, "{}", String::from_utf8_lossy(piece).trim_end());
-        let used = piece.len();
-        {
-            let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
-            tail.extend_from_slice(piece);
-            let surplus = tail.len().saturating_sub(TAIL_BYTES);
-            tail.drain(..surplus);
-        }
-        reader.consume(used);
-    }
+/// Whether the value of a variable is not to be seen. Two names are those of folders, whatever they look like.
+fn is_secret(name: &OsStr) -> bool {
+    is_suspect(&name.to_string_lossy()) && name != "PWD" && name != "OLDPWD"
+}
+
+/// The voice of the attempt that runs here, which does not say these secrets.
+fn speaking(secrets: &Secrets) -> Option<Voice> {
+    let voice = Voice::current()?;
+    voice.hide(secrets.iter().cloned());
+    Some(voice)
 }
 
 /// How a program ended, for people.

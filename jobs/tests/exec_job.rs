@@ -60,6 +60,29 @@ async fn no_secret_is_in_the_error() {
 }
 
 #[tokio::test]
+async fn no_secret_of_a_variable_is_in_the_error_even_if_it_has_lines_or_colours() {
+    let env = TestEnv::new().await;
+    let script = r#"echo "$DEPLOY_KEY" >&2; printf 'pin \033[31mhunter\033[0m2 for %s\n' "$COLOUR" >&2; exit 1"#;
+    let context = env.claim("exec", json!({"command": ["sh", "-c", script]})).await;
+    let key = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADAN\n-----END PRIVATE KEY-----\n";
+    let variables = [("DEPLOY_KEY", key), ("SESSION", "hunter2"), ("COLOUR", "crimson")];
+    let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let finish = ExecHandler::new(&ExecSettings { env: variables, ..allowing(&["sh"]) }).run(context).await;
+    assert!(error(&finish).ends_with("ends with: *** *** *** pin *** for crimson"), "{finish:?}");
+}
+
+#[tokio::test]
+async fn what_a_program_has_left_running_is_not_waited_for() {
+    let began = std::time::Instant::now();
+    for _ in 0..20 {
+        let finish = shell("setsid sleep 5 >/dev/null & echo 'out of cheese' >&2; exit 1").await;
+        assert!(error(&finish).contains("out of cheese"), "{finish:?}");
+    }
+    // Half a second for each would be ten.
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
 async fn a_program_may_say_that_it_is_too_early() {
     let finish = shell("echo '{\"snooze\": \"10m\"}'; echo closed >&2; exit 75").await;
     assert_eq!(finish.ending, Ending::Snoozed { wait: Duration::from_secs(600) });

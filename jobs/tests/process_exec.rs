@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use gristmill_core::attempt_log::LogBounds;
 use gristmill_core::definition::ExecSpec;
 use gristmill_core::duration::Span;
-use gristmill_core::id::BatchId;
+use gristmill_core::id::{BatchId, JobId, WorkerId};
+use gristmill_core::job::Fence;
+use gristmill_jobs::attempt_log::Recorder;
 use gristmill_jobs::exec_policy::{ExecPolicy, on_path};
 use gristmill_jobs::process::envelope::Room;
 use gristmill_jobs::process::exec::ExecProcessor;
@@ -15,11 +18,15 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+/// A secret of every program.
+const SECRET: &str = "hunter2hunter2";
+
 /// What allows a shell, and the variables of these tests.
 fn policy() -> ExecPolicy {
     let shell = on_path("sh").expect("a shell").display().to_string();
     let programs = vec![shell, "/nowhere/no-such-program".to_owned()];
-    ExecPolicy::new(&ExecSettings { programs, payload_env: vec!["COLOUR".to_owned()], ..ExecSettings::default() })
+    let (env, payload_env) = ([("API_KEY".to_owned(), SECRET.to_owned())].into(), vec!["COLOUR".to_owned()]);
+    ExecPolicy::new(&ExecSettings { programs, env, payload_env, ..ExecSettings::default() })
 }
 
 fn shell(script: &str) -> ExecProcessor {
@@ -88,6 +95,36 @@ async fn a_program_that_has_ended_between_chunks_is_replaced() {
     }
 }
 
+/// What an attempt has said.
+async fn said(recorder: &Recorder, fence: Fence) -> Vec<String> {
+    let logs = recorder.take_of(&[fence]).await.written();
+    logs.into_iter().flat_map(|log| log.lines).map(|line| format!("{}: {}", line.source, line.text)).collect()
+}
+
+#[tokio::test]
+async fn what_a_program_says_belongs_to_the_chunk_that_it_works_on() {
+    let recorder = Recorder::new(LogBounds { lines: 100, bytes: 100_000 });
+    let script =
+        r#"n=0; while read -r line; do n=$((n+1)); echo "item $n" >&2; printf 'half ' >&2; echo '{"skip":true}'; done"#;
+    let processor = shell(script);
+    for number in 1..=100 {
+        let fence = Fence { job: JobId(Uuid::from_u128(number)), attempt: 1, worker: WorkerId(Uuid::nil()) };
+        let voice = recorder.voice(fence);
+        assert_eq!(voice.around(processor.process(items(1), &context())).await.expect("an answer"), [ItemOut::Skip]);
+        assert_eq!(said(&recorder, fence).await, [format!("stderr: item {number}"), "stderr: half".to_owned()]);
+    }
+}
+
+#[tokio::test]
+async fn the_last_words_are_of_the_chunk_that_has_failed() {
+    let script = r#"read a; echo 'no price' >&2; echo '{"skip":true}'
+        read b; echo '{"skip":true}'; read c; echo 'no shop' >&2; exit 3"#;
+    let processor = shell(script);
+    processor.process(items(1), &context()).await.expect("an answer");
+    let failure = processor.process(items(2), &context()).await.expect_err("it has ended");
+    assert!(failure.message.contains("no shop") && !failure.message.contains("no price"), "{}", failure.message);
+}
+
 #[tokio::test]
 async fn full_pipes_do_not_wait_for_each_other() {
     let processor = shell(r#"while read -r line; do printf '{"ok":{"echo":%s}}\n' "$line"; done"#);
@@ -101,6 +138,19 @@ async fn a_program_that_dies_is_named_with_its_last_words() {
     let message = failure("read a; echo 'out of cheese' >&2; exit 3").await;
     for words in ["`sh`", "exit code 3", "before it answered item 0", "out of cheese"] {
         assert!(message.contains(words), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn no_secret_of_a_program_is_in_what_is_shown_of_its_output() {
+    for script in [
+        "read a; echo \"not JSON: $API_KEY\"",
+        "read a; printf 'half %s' \"$API_KEY\"",
+        r#"read a; read b; read c; printf '{"skip":true}\n{"skip":true}\n{"skip":true}\nmore %s\n' "$API_KEY"; sleep 9"#,
+        "read a; head -c 4090 /dev/zero | tr '\\0' ' '; echo \"$API_KEY\"",
+    ] {
+        let message = failure(script).await;
+        assert!(message.contains("`sh`") && !message.contains("hunt"), "{message}");
     }
 }
 

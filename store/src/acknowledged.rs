@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::ControlReport;
 use crate::error::Result;
 
-/// How many [`Acknowledgements::acknowledged`] returns at most, the newest.
+/// How many [`Acknowledgements::acknowledged`] lists at most, the newest.
 pub const ACKNOWLEDGED_MAX: u32 = 1_000;
 
 /// What was acknowledged.
@@ -23,6 +23,14 @@ pub trait Acknowledgements: Debug + Send + Sync + 'static {
 
     /// Returns what was acknowledged, the newest first, at most [`ACKNOWLEDGED_MAX`].
     async fn acknowledged(&self, tenant: &str) -> Result<Vec<AcknowledgementView>>;
+
+    /// Returns which of these errors were acknowledged, by the short names of their fingerprints, however many others there
+    /// are; in the order of their names. Those of one page: the statement holds all of them.
+    async fn acknowledged_of(&self, tenant: &str, fingerprints: &[String]) -> Result<Vec<AcknowledgementView>>;
+
+    /// Removes at most `limit` that were acknowledged last before an instant, the oldest first, of all tenants. Returns how
+    /// many it was.
+    async fn prune_acknowledged(&self, before: Instant, limit: u32) -> Result<u64>;
 }
 
 /// An operator has seen an error.

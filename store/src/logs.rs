@@ -22,8 +22,9 @@ pub const LOGS_MAX: u32 = 20;
 #[async_trait]
 pub trait Logs: Debug + Send + Sync + 'static {
     /// Keeps what attempts have said so far, in one statement. A log takes the place of an older one of the same attempt:
-    /// one with a lower revision, or one of another worker, which had the same number and gave the job back. One whose
-    /// job is gone, or has had no such attempt, is left out. Returns how many were written.
+    /// one with a lower revision, or one of another worker, which had the same number and gave the job back, while the worker
+    /// of the new one holds the job. A log is left out whose job is gone, has had no such attempt, or is held by another worker
+    /// in that attempt: it comes late. Returns how many were written.
     async fn write_logs(&self, logs: &[NewLog]) -> Result<u64>;
 
     /// Returns the logs of a job, those of its last attempts first: of one attempt if it is named, and at most `limit`.

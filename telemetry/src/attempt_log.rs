@@ -137,7 +137,7 @@ mod tests {
             });
             voice.within(|| tracing::info!(count = 2));
         });
-        let said = recorder.take();
+        let said = recorder.take().written();
         let lines = said[0].lines.iter().map(|line| (line.level.expect("a level"), line.text.as_str()));
         assert_eq!(
             lines.collect::<Vec<_>>(),

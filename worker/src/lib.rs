@@ -146,7 +146,7 @@ impl Worker {
         let lease = Lease::enter(store.clone(), who, halt.clone()).await?;
         let clocks = Arc::new(Clocks::new(&registry.kinds()));
         let recorder = Recorder::new(LogBounds { lines: settings.log_lines, bytes: settings.log_bytes });
-        let logs = LogWriter { recorder: recorder.clone(), store: store.clone() };
+        let logs = LogWriter::new(recorder.clone(), store.clone());
         let completer = Completer::new(store.clone(), dispatcher.clone(), logs, closing.clone());
         let attempts = layers::attempts(Arc::clone(&store), registry, &layers, Arc::clone(&clocks), recorder);
         let (in_flight, turns) = (InFlight::default(), Turns::default());

@@ -6,7 +6,7 @@ use crate::gate::{Allowed, Answer, Change, Outcome, Params, Path, Routes, perm};
 
 pub(super) fn routes() -> Routes {
     Routes::default()
-        .get("/api/v1/errors/acknowledged", "Errors that an operator has seen, the newest first", list)
+        .get("/api/v1/errors/acknowledged", "Errors that an operator has seen, the newest first, at most 1,000", list)
         .post(
             "/api/v1/errors/{fingerprint}/acknowledge",
             "Note that an error was seen: it needs no look until it comes again",

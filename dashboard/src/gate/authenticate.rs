@@ -1,6 +1,7 @@
 //! From the headers of a request to its caller.
 
 use axum::http::{HeaderMap, header};
+use gristmill_core::access::Principal;
 use gristmill_core::id::is_name;
 
 use super::error::{ApiError, ErrorCode, Result};
@@ -20,6 +21,9 @@ pub const COOKIE_ENCRYPTED: &str = "__Host-gristmill";
 
 /// The cookie of a session in the clear, on loopback.
 pub const COOKIE: &str = "gristmill";
+
+/// The header in which the script says in which tenant its page was made.
+pub const OF_TENANT: &str = "x-of-tenant";
 
 /// The longest credential that is looked at.
 const CREDENTIAL_BYTES_MAX: usize = 8 * 1024;
@@ -83,6 +87,26 @@ pub async fn caller(api: &Api, headers: &HeaderMap, credential: Option<&Credenti
         Unrecognized::Suspended => ApiError::new(ErrorCode::Forbidden, "the user or the tenant is suspended"),
         Unrecognized::Away(error) => error.into(),
     })
+}
+
+/// Checks that a page is read again in the tenant in which it was made, where its script says which that was: the person may
+/// have chosen another one in another tab.
+///
+/// # Errors
+///
+/// 409 when that is not the tenant of the caller.
+pub fn check_page(headers: &HeaderMap, caller: &Principal) -> Result<()> {
+    let of = headers.get(OF_TENANT).map(|value| value.to_str().unwrap_or_default());
+    match of.filter(|of| *of != caller.tenant) {
+        None => Ok(()),
+        Some(of) => Err(elsewhere(of, &caller.tenant, "it is not read again")),
+    }
+}
+
+/// What is refused of a page that was made in another tenant than the one in which the person works by now.
+pub fn elsewhere(of: &str, tenant: &str, refused: &str) -> ApiError {
+    let message = format!("the page was made for the tenant {of}, and you work in {tenant} by now: {refused}");
+    ApiError::conflict(message).hint("load the page again")
 }
 
 fn unauthenticated(message: &str) -> ApiError {

@@ -11,7 +11,7 @@ use gristmill_core::access::Principal;
 use gristmill_telemetry::{Encrypted, Peer};
 
 use super::address::origin;
-use super::authenticate::{caller, credential};
+use super::authenticate::{caller, check_page, credential};
 use super::body::check_media;
 use super::caller::authorize;
 use super::costs::PageRoute;
@@ -100,6 +100,9 @@ async fn enter(entry: &Entry, info: &RequestInfo, parts: &mut Parts) -> Result<O
             caller(api, &parts.headers, credential.as_ref()).await?;
         left = tighter(left, api.rates().of_caller(&caller, requests_per_minute).await?);
         parts.extensions.insert(caller.clone());
+        if endpoint.is_page() {
+            check_page(&parts.headers, &caller)?;
+        }
         authorize(endpoint.access, Some(&caller))?;
         let kept = endpoint.method == "POST" && !endpoint.secret;
         if let Some(key) = idempotency::key(&parts.headers, &caller)?.filter(|_| kept) {

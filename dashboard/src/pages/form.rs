@@ -7,6 +7,7 @@ use axum::extract::{FromRequest, Request};
 use gristmill_core::access::Principal;
 use gristmill_service::accounts::Secret;
 
+use crate::gate::authenticate::elsewhere;
 use crate::gate::body::check_media;
 use crate::gate::describe::{Argument, BodyShape, Endpoint, plain};
 use crate::gate::text::decoded;
@@ -189,12 +190,7 @@ impl Form {
         let of = self.given(OF_TENANT).to_owned();
         self.pairs.retain(|(name, _)| name != OF_TENANT);
         match tenant {
-            Some(tenant) if !of.is_empty() && of != tenant => {
-                let message = format!(
-                    "the page was made for the tenant {of}, and you work in {tenant} by now: nothing is changed"
-                );
-                Err(ApiError::conflict(message).hint("load the page again"))
-            }
+            Some(tenant) if !of.is_empty() && of != tenant => Err(elsewhere(&of, tenant, "nothing is changed")),
             _ => Ok(()),
         }
     }

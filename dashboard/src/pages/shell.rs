@@ -85,7 +85,8 @@ pub(super) fn document(frame: &Frame<'_>, main: &Markup) -> Markup {
                 (header(frame))
                 @if let Some(caller) = frame.caller { (navigation(frame, caller)) }
                 div id="said" { @if let Some(flash) = frame.flash { (message(flash, frame.caller)) } }
-                main id="main" tabindex="-1" data-live=(frame.watched()) data-poll=[frame.poll] data-tag=(frame.tag) { (main) }
+                main id="main" tabindex="-1" data-live=(frame.watched()) data-poll=[frame.poll] data-tag=(frame.tag)
+                    data-tenant=[frame.caller.map(|caller| &caller.tenant)] { (main) }
                 (footer(frame))
                 @if frame.caller.is_some() { (keys()) }
             }

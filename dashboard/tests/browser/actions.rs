@@ -62,7 +62,7 @@ async fn ticked(world: &World, browser: &Browser) {
     browser.click(&format!("input[value='{}']", world.stock.dead[0])).await;
     browser.fill(".selection input[name=reason]", "mended").await;
     browser.click(".selection > button").await;
-    browser.says(".said", "1").await;
+    browser.reads(".said span", "1 dead letter brought back.").await;
     assert_eq!(state(world, &world.stock.dead[0]).await, JobState::Queued);
     browser.open("/jobs?state=queued").await;
     browser.click(&format!("input[value='{}']", world.stock.dead[0])).await;

@@ -138,8 +138,19 @@ impl Browser {
         self.find(css).await.text().await.expect("a text")
     }
 
-    /// Waits until an element says something.
+    /// Waits until the text of an element is this and no other.
+    pub(crate) async fn reads(&self, css: &str, words: &str) {
+        let text = async || self.driver.find(By::Css(css)).await.ok()?.text().await.ok();
+        until(&format!("{css} is `{words}`"), async || text().await.filter(|text| text == words)).await;
+    }
+
+    /// Waits until an element says something, among other things.
+    ///
+    /// # Panics
+    ///
+    /// For a number alone: it is a part of other numbers, and of dates.
     pub(crate) async fn says(&self, css: &str, words: &str) {
+        assert!(words.contains(char::is_alphabetic) || words.contains('.'), "`{words}` is found anywhere: see `reads`");
         let text = async || self.driver.find(By::Css(css)).await.ok()?.text().await.ok();
         until(&format!("{css} says `{words}`"), async || text().await.filter(|text| text.contains(words))).await;
     }

@@ -86,7 +86,8 @@ async fn filled(browser: &Browser) {
     browser.fill("#from", "2026-03-01T00:00:00Z").await;
     browser.fill("#to", "2026-03-04T00:00:00Z").await;
     browser.click("button[value=preview]").await;
-    browser.says("#preview", "3").await;
+    browser.reads("#preview strong", "3 slots").await;
+    browser.reads("#preview button[value=start]", "Start 3 runs").await;
     browser.click("button[value=start]").await;
     browser.says(".said", "wait for a scheduler").await;
 }

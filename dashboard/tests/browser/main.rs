@@ -21,6 +21,7 @@ mod roles;
 #[path = "../pages/stock.rs"]
 #[allow(dead_code, reason = "the tests of the pages use more of it")]
 mod stock;
+mod tenants;
 #[path = "../pages/work.rs"]
 #[allow(dead_code, reason = "the tests of the pages use more of it")]
 mod work;

@@ -1,5 +1,7 @@
 //! A browser without a script: it follows links, sends forms, and keeps cookies.
 
+use std::collections::BTreeSet;
+
 use crate::env::{Heard, TestEnv};
 
 /// A form's content as a browser writes it.
@@ -55,4 +57,19 @@ pub(crate) fn check(path: &str, page: &Heard) {
     once.sort_unstable();
     once.dedup();
     assert_eq!(once.len(), ids.len(), "{path}: an id is there twice: {ids:?}");
+}
+
+/// Checks that every form that changes something carries the tenant of its page, which is one of a person who has logged
+/// in. Returns the classes of these forms.
+pub(crate) fn check_forms(path: &str, page: &Heard) -> BTreeSet<String> {
+    let main = page.text.split("<main ").nth(1).and_then(|rest| rest.split("</main>").next()).unwrap_or_default();
+    let forms = main.split("<form ").skip(1).filter_map(|rest| rest.split("</form>").next());
+    let changing = forms.filter(|form| form.split('>').next().is_some_and(|tag| tag.contains("method=\"post\"")));
+    let mut classes = BTreeSet::new();
+    for form in changing {
+        assert_eq!(form.matches("name=\"of-tenant\"").count(), 1, "{path}: of which tenant is the form? <form {form}");
+        let tag = format!(" {}", form.split('>').next().unwrap_or_default());
+        classes.insert(values(&tag, "class").first().copied().unwrap_or_default().to_owned());
+    }
+    classes
 }

@@ -71,6 +71,27 @@ async fn a_person_switches_between_their_tenants_and_a_page_of_the_other_one_cha
 }
 
 #[tokio::test]
+async fn an_open_page_does_not_become_that_of_another_tenant() {
+    let env = with_accounts().await;
+    let session = owner_of_two(&env).await;
+    let page = with(&env, &session, "GET", "/queues", &[]).await;
+    assert_eq!(values(&page.text, "data-tenant"), ["main"], "the page knows whose it is: {page:?}");
+    let switched = with(&env, &session, "POST", "/choice/tenant", &[("tenant", "acme")]).await;
+    let both = format!("{session}; {}", cookie(&switched));
+    let again = async |cookies: &str, tenant: &str, path: &str| {
+        let headers = [("cookie", cookies), ("x-fragment", "1"), ("x-of-tenant", tenant), ("accept", "text/html")];
+        env.send("GET", path, &headers, b"").await
+    };
+    assert_eq!(again(&session, "main", "/queues").await.status, 200);
+    assert_eq!(again(&both, "acme", "/queues").await.status, 200);
+    let moved = again(&both, "main", "/queues").await;
+    assert_eq!(moved.status, 409, "{moved:?}");
+    assert!(moved.text.contains("you work in acme by now"), "{}", moved.text);
+    let hidden = again(&both, "main", "/tenants").await;
+    assert_eq!(hidden.status, 409, "that it is another tenant is said before what is refused there: {hidden:?}");
+}
+
+#[tokio::test]
 async fn instants_are_shown_in_the_zone_that_was_chosen() {
     let env = open().await;
     let job = env.enqueue(&serde_json::json!({ "kind": "note", "at": "2040-07-01T10:00:00Z" })).await;

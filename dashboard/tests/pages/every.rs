@@ -10,7 +10,7 @@ use gristmill_dashboard::pages::routes;
 use gristmill_mail::signed::{Signed, Unsubscribe};
 
 use crate::env::{self, TestEnv};
-use crate::pages::browser::{check, look, send, values};
+use crate::pages::browser::{check, check_forms, look, send, values};
 use crate::pages::further::is_further;
 use crate::pages::work::{Work, pause, work};
 
@@ -51,6 +51,9 @@ async fn every_page_is_for_those_who_have_its_permission() {
             };
             assert_eq!(page.status, if allowed { 200 } else { 403 }, "{path} as {role}: {page:?}");
             check(&path, &page);
+            if endpoint.access != Access::Open {
+                check_forms(&path, &page);
+            }
         }
     }
 }
@@ -98,6 +101,9 @@ async fn walk(env: &TestEnv, role: Option<&str>) -> usize {
         let page = look(env, role, &address).await;
         assert_eq!(page.status, 200, "{address} as {role:?}: {page:?}");
         assert!(!page.text.contains("<script>alert"), "{address}: hostile text is markup");
+        if role.is_some() {
+            check_forms(&address, &page);
+        }
         for link in links(&page.text) {
             if seen.len() < 300 && seen.insert(link.clone()) {
                 next.push(link);

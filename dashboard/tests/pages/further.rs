@@ -10,7 +10,7 @@ use gristmill_dashboard::pages::routes;
 use gristmill_store::AuditFilter;
 
 use crate::env;
-use crate::pages::browser::{check, look, send, values};
+use crate::pages::browser::{check, check_forms, look, send, values};
 use crate::pages::stock::{Stock, stock};
 
 /// What the paths of these pages begin with.
@@ -90,7 +90,7 @@ async fn every_page_is_for_those_who_have_its_permission_and_hostile_text_stays_
     let env = env::with_users().await;
     let stock = stock(&env).await;
     let fingerprint = fingerprint(&env, Some("owner")).await;
-    let mut seen = 0;
+    let (mut seen, mut forms) = (0, BTreeSet::new());
     for endpoint in routes().endpoints().filter(|endpoint| endpoint.method == "GET" && is_further(endpoint)) {
         let path = filled(endpoint, &stock, &fingerprint);
         let stranger = look(&env, None, &path).await;
@@ -111,6 +111,7 @@ async fn every_page_is_for_those_who_have_its_permission_and_hostile_text_stays_
             assert_eq!(page.status, if allowed { there } else { 403 }, "{path} as {role}: {page:?}");
             if !is_file(&path) {
                 check(&path, &page);
+                forms.extend(check_forms(&path, &page));
                 assert!(!page.text.contains("<script>alert"), "{path} as {role}: hostile text is markup");
             }
         }
@@ -121,6 +122,9 @@ async fn every_page_is_for_those_who_have_its_permission_and_hostile_text_stays_
         seen += 1;
     }
     assert!(seen >= 20, "{seen} pages");
+    for class in ["", "act", "stack", "selection"] {
+        assert!(forms.contains(class), "no form of the class `{class}` was there: {forms:?}");
+    }
 }
 
 #[tokio::test]

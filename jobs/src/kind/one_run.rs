@@ -100,7 +100,7 @@ impl Output {
         }
         match gristmill_core::json::read(&self.kept) {
             Ok(value) => {
-                self.voice.iter().for_each(|voice| voice.take_back(LogSource::Stdout));
+                self.voice.iter().for_each(Voice::take_back_output);
                 value
             }
             Err(_) => Value::String(text().trim_end().to_owned()),

@@ -85,7 +85,7 @@ impl ExecProcessor {
                     return Ok(partner);
                 }
                 Some(Ok(piece)) if !piece.is_empty() => {
-                    let said = shown(piece);
+                    let said = shown(&partner.program, piece);
                     return Err(format!("the program `{}` {TOO_MANY}: {said}", partner.program.name));
                 }
                 Some(_) => tracing::debug!(program = partner.program.name, "has closed its output between two chunks"),
@@ -117,6 +117,9 @@ impl ProcessorFactory for ExecFactory {
         Ok(Arc::new(ExecProcessor::beside(spec, &self.policy, &self.idle)?))
     }
 }
+
+/// How many bytes of an output are looked at, to show some of them.
+const SHOWN_OF: usize = 4_096;
 
 const TOO_MANY: &str =
     "has answered more lines than it was given items; it must answer each item with exactly one line";
@@ -243,7 +246,7 @@ async fn exchange(
             let line = answer(program, stdout, item.position, timeout).await?;
             spoken.add(&line, item.position, &context.room).map_err(|wrong| {
                 let (name, position) = (&program.name, item.position);
-                format!("the program `{name}` answers item {position} with {}, {wrong}; {RIGHT}", shown(&line))
+                format!("the program `{name}` answers item {position} with {}, {wrong}; {RIGHT}", shown(program, &line))
             })?;
         }
         Ok(())
@@ -264,7 +267,7 @@ async fn exchange(
     match stdout.buffer() {
         [] => Ok(()),
         more => {
-            let reason = format!("the program `{}` {TOO_MANY}: {}", program.name, shown(more));
+            let reason = format!("the program `{}` {TOO_MANY}: {}", program.name, shown(program, more));
             Err(Broken { counted: false, ..reason.into() })
         }
     }
@@ -297,7 +300,7 @@ async fn answer(
         Ok(Ok(())) if line.len() > LINE_BYTES_MAX => format!(
             "the program `{name}` answers item {position} with a line of more than {} MiB: {}",
             LINE_BYTES_MAX / 1024 / 1024,
-            shown(&line)
+            shown(program, &line)
         ),
         Ok(Ok(())) if line.last() == Some(&b'\n') => return Ok(line),
         Ok(Ok(())) => {
@@ -308,7 +311,7 @@ async fn answer(
                 false => {
                     format!(
                         "the program `{name}` {ending} in the middle of its answer to item {position}: {}",
-                        shown(&line)
+                        shown(program, &line)
                     )
                 }
             };
@@ -348,7 +351,7 @@ async fn gone(program: &mut Program) -> (String, Option<i32>) {
     }
 }
 
-/// Returns at most 200 characters of its output.
-fn shown(bytes: &[u8]) -> String {
-    envelope::shown(&String::from_utf8_lossy(bytes))
+/// Returns at most 200 characters of its output, without secrets.
+fn shown(program: &Program, bytes: &[u8]) -> String {
+    envelope::shown(&program.without_secrets(&bytes[..bytes.len().min(SHOWN_OF)], bytes.len() > SHOWN_OF))
 }

@@ -3,7 +3,7 @@
 //! * [`RetentionSettings`]: how long what is kept. Pure.
 //! * [`Pruner`]: the steps. They are made by the scheduler's duty, `gristmill db prune`, `gristmill batch delete`.
 //! * [`Archive`]: where what is deleted is written first.
-//! * [`prune_logs`]: what attempts have said, after its time.
+//! * [`prune_logs`]: what attempts have said, after its time; [`prune_acknowledged`]: which errors were acknowledged.
 //! * [`survey()`]: what a pass would delete.
 
 mod archive;
@@ -13,7 +13,7 @@ mod settings;
 mod survey;
 
 pub use archive::{Archive, ArchiveFile};
-pub use logs::prune_logs;
+pub use logs::{prune_acknowledged, prune_logs};
 pub use pruner::{Pruner, PrunerOptions, Step};
 pub use settings::{Keep, RetentionSettings};
 pub use survey::{Survey, survey};

@@ -145,6 +145,11 @@ impl RetentionSettings {
         }
     }
 
+    /// How long it is kept that an error was acknowledged: as long as there may be jobs of before that.
+    pub fn acknowledged(&self) -> Keep {
+        self.batch.values().copied().fold(self.dead_letters.max(self.batches), Keep::max)
+    }
+
     /// Whether a row that has ended may be deleted now.
     pub fn expires(&self, row: &ExpiredRow, now: Instant) -> bool {
         match row.at {
@@ -209,6 +214,16 @@ mod tests {
             assert!(settings.expires(&row(noun, days), now()), "{noun} after {days} days");
             assert!(!settings.expires(&row(noun, days - 1), now()), "{noun} a day earlier");
         }
+    }
+
+    #[test]
+    fn what_was_acknowledged_is_kept_as_long_as_any_job_of_that_time() {
+        let mut settings = RetentionSettings::default();
+        assert_eq!(settings.acknowledged(), settings.dead_letters);
+        settings.batches = Keep::For(Duration::from_secs(400 * 86_400));
+        assert_eq!(settings.acknowledged(), settings.batches);
+        settings.batch.insert("audited".to_owned(), Keep::Forever);
+        assert_eq!(settings.acknowledged(), Keep::Forever);
     }
 
     #[test]

@@ -7,9 +7,9 @@ use std::time::Duration;
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::{BatchId, DEFAULT_TENANT, JobId};
 use gristmill_core::job::{JobState, NewJob};
-use gristmill_service::retention::{Keep, Pruner, PrunerOptions, RetentionSettings, Step};
+use gristmill_service::retention::{Keep, Pruner, PrunerOptions, RetentionSettings, Step, prune_acknowledged};
 use gristmill_store::testing::{chunk_done, dead, done, job, sealed};
-use gristmill_store::{BatchEnd, Completion, PruneNoun, StoreError};
+use gristmill_store::{BatchEnd, Completion, NewAcknowledgement, PruneNoun, StoreError};
 use serde_json::{Value, json};
 
 use crate::env::{TestEnv, envs, order, rehearsal};
@@ -104,6 +104,22 @@ async fn a_pass_deletes_what_its_survey_has_named_and_nothing_else() {
         assert!(env.store.batch(DEFAULT_TENANT, batch).await.expect("asked").is_none());
         assert_eq!(env.jobs().await.len(), 1, "what waits stays");
         reconciled(&env).await;
+    }
+}
+
+#[tokio::test]
+async fn that_an_error_was_acknowledged_is_forgotten_when_no_job_of_that_time_is_left() {
+    for env in envs().await {
+        let (tenant, by) = (DEFAULT_TENANT.to_owned(), "ada".to_owned());
+        let ack = NewAcknowledgement { tenant, fingerprint: "a1b2c3".to_owned(), by, reason: None };
+        env.store.acknowledge_error(&ack, false).await.expect("noted");
+        let settings = RetentionSettings::default();
+        assert_eq!(prune_acknowledged(&env.store, &settings).await.expect("asked"), 0);
+        let mut settings = at_once().settings;
+        settings.batch.insert("audited".to_owned(), Keep::Forever);
+        assert_eq!(prune_acknowledged(&env.store, &settings).await.expect("asked"), 0, "a batch keeps its jobs");
+        assert_eq!(prune_acknowledged(&env.store, &at_once().settings).await.expect("removed"), 1);
+        assert_eq!(env.store.acknowledged(DEFAULT_TENANT).await.expect("listed"), []);
     }
 }
 

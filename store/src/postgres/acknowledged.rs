@@ -1,9 +1,10 @@
 //! Errors that an operator has acknowledged: the steps of [`crate::sql`] in this database's transactions.
 
 use async_trait::async_trait;
+use gristmill_core::Instant;
 
 use super::PostgresStore;
-use super::connect::{control, look};
+use super::connect::{control, look, transact};
 use crate::error::Result;
 use crate::sql::acknowledged;
 use crate::{AcknowledgementView, Acknowledgements, ControlReport, NewAcknowledgement};
@@ -20,5 +21,16 @@ impl Acknowledgements for PostgresStore {
 
     async fn acknowledged(&self, tenant: &str) -> Result<Vec<AcknowledgementView>> {
         look!(self, acknowledged::list, tenant)
+    }
+
+    async fn acknowledged_of(&self, tenant: &str, fingerprints: &[String]) -> Result<Vec<AcknowledgementView>> {
+        if fingerprints.is_empty() {
+            return Ok(Vec::new());
+        }
+        look!(self, acknowledged::list_of, &(tenant, fingerprints))
+    }
+
+    async fn prune_acknowledged(&self, before: Instant, limit: u32) -> Result<u64> {
+        transact!(self, acknowledged::prune, &(before, limit)).await
     }
 }

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 
 use async_trait::async_trait;
+use gristmill_core::Instant;
 
 use super::ReferenceStore;
 use super::state::most;
@@ -48,5 +49,24 @@ impl Acknowledgements for ReferenceStore {
         own.sort_by_key(|view| (Reverse(view.at), view.fingerprint.clone()));
         own.truncate(most(ACKNOWLEDGED_MAX));
         Ok(own)
+    }
+
+    async fn acknowledged_of(&self, tenant: &str, fingerprints: &[String]) -> Result<Vec<AcknowledgementView>> {
+        let t = Transition::begin(self);
+        let own = t.state.acknowledged.iter().filter(|((of, name), _)| of == tenant && fingerprints.contains(name));
+        Ok(own.map(|(_, view)| view.clone()).collect())
+    }
+
+    async fn prune_acknowledged(&self, before: Instant, limit: u32) -> Result<u64> {
+        let mut t = Transition::begin(self);
+        let old = t.state.acknowledged.iter().filter(|(_, view)| view.at < before);
+        let mut old: Vec<_> = old.map(|(key, view)| (view.at, key.clone())).collect();
+        old.sort_unstable();
+        old.truncate(most(limit));
+        for (_, key) in &old {
+            t.state.acknowledged.remove(key);
+        }
+        t.commit()?;
+        Ok(old.len() as u64)
     }
 }

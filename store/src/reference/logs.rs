@@ -15,15 +15,19 @@ impl Logs for ReferenceStore {
     async fn write_logs(&self, logs: &[NewLog]) -> Result<u64> {
         let mut t = Transition::begin(self);
         let mut written = std::collections::BTreeSet::new();
-        for log in logs {
+        let mut sorted: Vec<&NewLog> = logs.iter().collect();
+        sorted.sort_unstable_by_key(|log| (log.fence, log.revision));
+        for log in sorted {
             let key = (log.fence.job, log.fence.attempt);
-            let had = t.state.jobs.get(&log.fence.job).is_some_and(|job| job.attempt >= log.fence.attempt);
-            let is_newer = t
-                .state
-                .logs
-                .get(&key)
-                .is_none_or(|kept| kept.worker != log.fence.worker || kept.revision < log.revision);
-            if had && is_newer {
+            let Some(job) = t.state.jobs.get(&log.fence.job) else { continue };
+            let (had, is_last) = (job.attempt >= log.fence.attempt, job.attempt == log.fence.attempt);
+            let holds = is_last && job.worker == Some(log.fence.worker);
+            let is_late = is_last && job.worker.is_some() && !holds;
+            let is_newer = t.state.logs.get(&key).is_none_or(|kept| match kept.worker == log.fence.worker {
+                true => kept.revision < log.revision,
+                false => holds,
+            });
+            if had && is_newer && !is_late {
                 let (attempt, said, lines) = (log.fence.attempt, log.said, log.lines.clone());
                 let view = LogView { attempt, written_at: t.now, said, lines };
                 t.state.logs.insert(key, KeptLog { worker: log.fence.worker, revision: log.revision, view });

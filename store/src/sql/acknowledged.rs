@@ -1,5 +1,7 @@
 //! Errors that an operator has acknowledged.
 
+use gristmill_core::Instant;
+
 use super::{Columns, Sql, values};
 use crate::check;
 use crate::error::{Result, StoreError};
@@ -16,6 +18,15 @@ const REOPEN: &str = "DELETE FROM error_acknowledged WHERE tenant = $1 AND finge
 
 const LIST: &str = "
 SELECT fingerprint, said_by, reason, at FROM error_acknowledged WHERE tenant = $1 ORDER BY at DESC, fingerprint LIMIT $2";
+
+const LIST_OF: &str = "
+SELECT fingerprint, said_by, reason, at FROM error_acknowledged
+WHERE tenant = $1 AND fingerprint IN (SELECT e.value ->> 0 FROM json_array_elements($2::json) AS e)
+ORDER BY fingerprint";
+
+const PRUNE: &str = "
+DELETE FROM error_acknowledged WHERE (tenant, fingerprint) IN (
+    SELECT tenant, fingerprint FROM error_acknowledged WHERE at < $1 ORDER BY at, tenant, fingerprint LIMIT $2)";
 
 /// Refuses what is no short name of a fingerprint.
 pub(crate) fn check_fingerprint(fingerprint: &str) -> Result<()> {
@@ -56,13 +67,29 @@ fn one(fingerprint: &str, affected: u64) -> ControlReport {
 /// What was acknowledged, the newest first.
 pub(crate) async fn list<S: Sql>(sql: &mut S, tenant: &str) -> Result<Vec<AcknowledgementView>, S::Fault> {
     let rows = sql.rows(LIST, values![tenant, ACKNOWLEDGED_MAX]).await?;
-    let view = |row: &S::Row| {
-        Ok(AcknowledgementView {
-            fingerprint: row.text("fingerprint")?,
-            by: row.text("said_by")?,
-            reason: row.maybe_text("reason")?,
-            at: row.instant("at")?,
-        })
-    };
     Ok(rows.iter().map(view).collect::<Result<_>>()?)
+}
+
+/// Which of these errors were acknowledged.
+pub(crate) async fn list_of<S: Sql>(
+    sql: &mut S,
+    (tenant, fingerprints): &(&str, &[String]),
+) -> Result<Vec<AcknowledgementView>, S::Fault> {
+    let names: Vec<[&String; 1]> = fingerprints.iter().map(|name| [name]).collect();
+    let rows = sql.rows(LIST_OF, values![*tenant, check::json(&names)?]).await?;
+    Ok(rows.iter().map(view).collect::<Result<_>>()?)
+}
+
+fn view(row: &impl Columns) -> Result<AcknowledgementView> {
+    Ok(AcknowledgementView {
+        fingerprint: row.text("fingerprint")?,
+        by: row.text("said_by")?,
+        reason: row.maybe_text("reason")?,
+        at: row.instant("at")?,
+    })
+}
+
+/// Removes what was acknowledged long ago.
+pub(crate) async fn prune<S: Sql>(sql: &mut S, &(before, limit): &(Instant, u32)) -> Result<u64, S::Fault> {
+    sql.run(PRUNE, values![before, limit]).await
 }

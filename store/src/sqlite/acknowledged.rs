@@ -1,10 +1,11 @@
 //! Errors that an operator has acknowledged: the steps of [`crate::sql`] in this database's transactions.
 
 use async_trait::async_trait;
+use gristmill_core::Instant;
 
 use super::SqliteStore;
 use super::control::finish;
-use super::sql::Reading;
+use super::sql::{Reading, transact};
 use super::transition::Transition;
 use crate::error::Result;
 use crate::sql::acknowledged;
@@ -26,5 +27,16 @@ impl Acknowledgements for SqliteStore {
 
     async fn acknowledged(&self, tenant: &str) -> Result<Vec<AcknowledgementView>> {
         acknowledged::list(&mut Reading(&self.readers), tenant).await
+    }
+
+    async fn acknowledged_of(&self, tenant: &str, fingerprints: &[String]) -> Result<Vec<AcknowledgementView>> {
+        if fingerprints.is_empty() {
+            return Ok(Vec::new());
+        }
+        acknowledged::list_of(&mut Reading(&self.readers), &(tenant, fingerprints)).await
+    }
+
+    async fn prune_acknowledged(&self, before: Instant, limit: u32) -> Result<u64> {
+        transact!(self, acknowledged::prune, &(before, limit))
     }
 }

@@ -1,12 +1,15 @@
 //! Errors that an operator has seen: noted, noted anew, taken back, and each tenant's own.
 
+use chrono::TimeDelta;
 use gristmill_store::testing::TestStore;
-use gristmill_store::{AcknowledgementView, NewAcknowledgement, StoreError};
+use gristmill_store::{ACKNOWLEDGED_MAX, AcknowledgementView, NewAcknowledgement, StoreError};
 
 use crate::TENANT;
 
 conformance! {
     an_error_is_acknowledged_anew_and_reopened,
+    errors_are_found_by_their_names_however_many_others_were_acknowledged,
+    acknowledgements_are_removed_after_their_time_the_oldest_first,
     a_rehearsal_acknowledges_nothing_and_what_is_no_fingerprint_is_refused,
 }
 
@@ -37,6 +40,36 @@ async fn an_error_is_acknowledged_anew_and_reopened(store: TestStore) {
     assert_eq!(store.reopen_error(TENANT, "a1b2c3", false).await.expect("reopened").affected, 1);
     assert_eq!(store.reopen_error(TENANT, "a1b2c3", false).await.expect("once more").affected, 0);
     assert_eq!(seen(&store).await.len(), 1);
+}
+
+async fn errors_are_found_by_their_names_however_many_others_were_acknowledged(store: TestStore) {
+    for number in 0..=ACKNOWLEDGED_MAX {
+        store.acknowledge_error(&ack(&format!("{number:06x}"), None), false).await.expect("noted");
+    }
+    let oldest = "000000".to_owned();
+    let listed = seen(&store).await;
+    assert_eq!(listed.len(), ACKNOWLEDGED_MAX as usize);
+    assert!(listed.iter().all(|one| one.fingerprint != oldest), "the list has the newest");
+    let named = ["0000ff".to_owned(), oldest, "ffffff".to_owned()];
+    let found = store.acknowledged_of(TENANT, &named).await.expect("asked");
+    let names: Vec<&str> = found.iter().map(|one| one.fingerprint.as_str()).collect();
+    assert_eq!(names, ["000000", "0000ff"]);
+    assert_eq!(found[1], *listed.iter().find(|one| one.fingerprint == "0000ff").expect("listed"));
+    assert_eq!(store.acknowledged_of("other", &named).await.expect("asked"), []);
+    assert_eq!(store.acknowledged_of(TENANT, &[]).await.expect("asked"), []);
+}
+
+async fn acknowledgements_are_removed_after_their_time_the_oldest_first(store: TestStore) {
+    for fingerprint in ["b0", "a0", "c0"] {
+        store.acknowledge_error(&ack(fingerprint, None), false).await.expect("noted");
+    }
+    let now = store.now().await.expect("a clock");
+    assert_eq!(store.prune_acknowledged(now - TimeDelta::hours(1), 10).await.expect("asked"), 0);
+    let later = now + TimeDelta::hours(1);
+    assert_eq!(store.prune_acknowledged(later, 2).await.expect("removed"), 2);
+    assert_eq!(seen(&store).await.iter().map(|one| one.fingerprint.as_str()).collect::<Vec<_>>(), ["c0"]);
+    assert_eq!(store.prune_acknowledged(later, 2).await.expect("removed"), 1);
+    assert_eq!(store.prune_acknowledged(later, 2).await.expect("removed"), 0);
 }
 
 async fn a_rehearsal_acknowledges_nothing_and_what_is_no_fingerprint_is_refused(store: TestStore) {

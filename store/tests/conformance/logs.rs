@@ -3,10 +3,11 @@
 use chrono::TimeDelta;
 use gristmill_core::Instant;
 use gristmill_core::attempt_log::{LogLevel, LogLine, LogSource};
-use gristmill_core::id::{JobId, WorkerId};
+use gristmill_core::id::JobId;
 use gristmill_core::job::{ClaimedJob, Fence};
+use gristmill_core::settle::{Ending, Verdict};
 use gristmill_store::testing::{self, TestStore};
-use gristmill_store::{ExpiryLook, LOGS_MAX, LogView, NewLog, Prune, PruneNoun};
+use gristmill_store::{Completion, ExpiryLook, LOGS_MAX, LogView, NewLog, Prune, PruneNoun};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -15,6 +16,7 @@ use crate::{TENANT, claim_one, complete, enter};
 conformance! {
     a_log_takes_the_place_of_an_older_one_of_its_attempt,
     the_same_attempt_of_another_worker_begins_anew,
+    a_worker_that_has_given_the_job_back_writes_over_no_log_of_the_next_one,
     a_log_of_no_attempt_is_left_out,
     the_logs_of_a_job_come_last_attempt_first_and_to_its_own_tenant,
     logs_are_removed_after_their_time_the_oldest_first,
@@ -67,12 +69,41 @@ async fn a_log_takes_the_place_of_an_older_one_of_its_attempt(store: TestStore) 
     assert_eq!(texts(&store, fence.job).await, [Vec::<String>::new()], "what was taken back is gone");
 }
 
+/// The job given back, and claimed by another worker: the same attempt once more.
+async fn given_to_another(store: &TestStore, fence: Fence) -> ClaimedJob {
+    complete(store, &[Completion::new(fence, Ending::Interrupted, Verdict::Release)]).await;
+    let claimed = claim_one(store, enter(store).await).await;
+    assert_eq!((claimed.fence.job, claimed.fence.attempt), (fence.job, fence.attempt));
+    assert_ne!(claimed.fence.worker, fence.worker);
+    claimed
+}
+
 async fn the_same_attempt_of_another_worker_begins_anew(store: TestStore) {
     let fence = running(&store).await.fence;
     write(&store, &[log(fence, 7, &["before it was given back"])]).await;
-    let other = Fence { worker: WorkerId(Uuid::from_u128(7)), ..fence };
+    let other = given_to_another(&store, fence).await.fence;
     assert_eq!(write(&store, &[log(other, 0, &["anew"])]).await, 1);
     assert_eq!(texts(&store, fence.job).await, [["anew"]]);
+    assert_eq!(write(&store, &[log(other, 1, &["and on"])]).await, 1);
+}
+
+async fn a_worker_that_has_given_the_job_back_writes_over_no_log_of_the_next_one(store: TestStore) {
+    let fence = running(&store).await.fence;
+    let other = given_to_another(&store, fence).await;
+    assert_eq!(write(&store, &[log(fence, 8, &["late"])]).await, 0, "another worker holds the attempt");
+    assert_eq!(logs(&store, fence.job).await, []);
+    assert_eq!(write(&store, &[log(other.fence, 0, &["its own"])]).await, 1);
+    assert_eq!(write(&store, &[log(fence, 9, &["late"])]).await, 0, "the log of the one that holds it stays");
+    complete(&store, &[testing::done(&other)]).await;
+    assert_eq!(write(&store, &[log(fence, 9, &["late"])]).await, 0, "and after its end");
+    assert_eq!(write(&store, &[log(other.fence, 1, &["its last words"])]).await, 1);
+    assert_eq!(texts(&store, fence.job).await, [["its last words"]]);
+    // Two at once, of which one comes late: in whatever order, the one that holds the attempt counts.
+    let next = running(&store).await.fence;
+    let holds = given_to_another(&store, next).await.fence;
+    assert_eq!(write(&store, &[log(next, 5, &["late"]), log(holds, 0, &["in time"])]).await, 1);
+    assert_eq!(write(&store, &[log(holds, 1, &["in time"]), log(next, 6, &["late"])]).await, 1);
+    assert_eq!(texts(&store, next.job).await, [["in time"]]);
 }
 
 async fn a_log_of_no_attempt_is_left_out(store: TestStore) {

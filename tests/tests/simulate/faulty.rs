@@ -519,6 +519,8 @@ delegate! {
     acknowledge_error(ack: &NewAcknowledgement, dry_run: bool) -> ControlReport;
     reopen_error(tenant: &str, fingerprint: &str, dry_run: bool) -> ControlReport;
     acknowledged(tenant: &str) -> Vec<AcknowledgementView>;
+    acknowledged_of(tenant: &str, fingerprints: &[String]) -> Vec<AcknowledgementView>;
+    prune_acknowledged(before: Instant, limit: u32) -> u64;
 }
 
 delegate! {

@@ -51,7 +51,9 @@ async fn what_a_program_writes_is_kept_but_for_its_output_and_its_secrets() {
     let env = env().await;
     let mut options = env.options();
     let sh = on_path("sh").expect("a shell").display().to_string();
-    let variables = [("API_TOKEN".to_owned(), "hunter2hunter2".to_owned())].into();
+    let key = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADAN\n-----END PRIVATE KEY-----";
+    let variables = [("API_TOKEN", "hunter2hunter2"), ("DEPLOY_KEY", key)];
+    let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let settings = ExecSettings { programs: vec![sh], env: variables, ..ExecSettings::default() };
     options.registry.insert("exec", Arc::new(ExecHandler::new(&settings)));
     options.settings = Settings { log_lines: 4, ..options.settings };
@@ -61,10 +63,16 @@ async fn what_a_program_writes_is_kept_but_for_its_output_and_its_secrets() {
         env.enqueue("succeed", |job| (job.kind, job.payload) = ("exec".to_owned(), command)).await
     };
     let quiet = enqueue("echo the token is $API_TOKEN >&2; echo '{\"rows\": 7}'").await;
+    let careless = enqueue("echo \"$DEPLOY_KEY\" >&2").await;
+    let wordy =
+        enqueue("echo early >&2; echo '['; for n in 1 2 3 4 5 6; do echo $n,; done; echo '7]'; echo late >&2").await;
     let loud = enqueue("for n in 1 2 3 4 5 6; do echo row $n; done; exit 3").await;
     worker.step().await.expect("a step");
     assert_eq!(env.job(quiet).await.output, Some(json!({ "rows": 7 })));
     assert_eq!(said(&env, quiet).await, [["stderr: the token is ***"]]);
+    assert_eq!(said(&env, careless).await, [["stderr: ***", "stderr: ***", "stderr: ***"]]);
+    assert_eq!(env.job(wordy).await.output, Some(json!([1, 2, 3, 4, 5, 6, 7])));
+    assert_eq!(said(&env, wordy).await, [["stderr: early", "stderr: late"]], "the output has pushed nothing out");
     let logs = env.store.logs(DEFAULT_TENANT, loud, None, LOGS_MAX).await.expect("asked");
     assert_eq!((logs[0].said, logs[0].lines.len()), (6, 4));
     assert_eq!(said(&env, loud).await, [["stdout: row 1", "stdout: row 2", "stdout: row 5", "stdout: row 6"]]);

@@ -4,11 +4,10 @@
   const $ = (selector, within = document) => within.querySelector(selector);
   const $$ = (selector, within = document) => [...within.querySelectorAll(selector)];
   const make = (name, fields) => Object.assign(document.createElement(name), fields);
-  const root = document.documentElement, main = $("#main");
+  const now = Date.now, root = document.documentElement, main = $("#main"), data = main.dataset;
   root.classList.add("scripted");
 
   // --- Morph: what is shown becomes what was read. Keyed by id. ---
-  const same = (a, b) => a.nodeName === b.nodeName && a.id === b.id;
   function attributes(from, to) {
     const keeps = (name) => name === "open" && from.nodeName === "DETAILS";
     for (const { name, value } of [...to.attributes])
@@ -32,7 +31,7 @@
     let at = from.firstChild;
     for (const wanted of [...to.childNodes]) {
       const found = wanted.id ? keyed.get(wanted.id) : at;
-      if (!found || !same(found, wanted)) {
+      if (!found || found.nodeName !== wanted.nodeName || found.id !== wanted.id) {
         from.insertBefore(wanted, at);
         if (wanted.id) wanted.classList.add("fresh");
         continue;
@@ -49,7 +48,7 @@
   const units = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
   function times(within = document) {
     for (const time of $$("time[datetime]", within)) {
-      const at = Date.parse(time.getAttribute("datetime")), seconds = Math.round((at - Date.now()) / 1000);
+      const at = Date.parse(time.getAttribute("datetime")), seconds = Math.round((at - now()) / 1000);
       const [unit, size] = units.find(([, size]) => Math.abs(seconds) >= size) || units[3];
       const text = time.classList.contains("since")
         ? `${Math.trunc(Math.abs(seconds) / size)} ${{ day: "d", hour: "h", minute: "min", second: "s" }[unit]}`
@@ -59,7 +58,7 @@
   }
 
   // --- Reading the page again ---
-  let tag = `W/"${main.dataset.tag}"`, lastRead = Date.now(), busy, again, held, paused, failed;
+  let tag = `W/"${data.tag}"`, lastRead = now(), busy, again, held, paused, failed;
   const pill = $("#live");
   function say(state, text) {
     if (!pill || pill.textContent === text) return;
@@ -67,7 +66,7 @@
   }
   function banner(id, text, act) {
     let bar = $("#" + id);
-    if (!text) return bar && bar.remove();
+    if (!text) return bar?.remove();
     if (!bar) $("#said").append(bar = make("div", { id, className: act ? "banner" : "banner bad", role: "status" }));
     bar.replaceChildren(text);
     if (act) bar.append(make("button", { textContent: "Show", onclick: act }));
@@ -75,8 +74,8 @@
   // Rows must not move under a person who has selected something or confirms.
   function isBusy() {
     const selection = getSelection();
-    return Boolean($("dialog[open], details.act[open], [data-keep]:checked")
-      || (selection && !selection.isCollapsed && main.contains(selection.anchorNode)));
+    return $("dialog[open], details.act[open], [data-keep]:checked")
+      || (selection && !selection.isCollapsed && main.contains(selection.anchorNode));
   }
   function show(html) {
     const next = make("main", { innerHTML: html });
@@ -101,18 +100,24 @@
     if (busy) { again = true; return; }
     busy = true;
     try {
-      const headers = { "X-Fragment": "1", "If-None-Match": tag };
+      const headers = { "X-Fragment": "1", "X-Of-Tenant": data.tenant, "If-None-Match": tag };
       const answer = await fetch(location.href, { headers, cache: "no-store", signal: AbortSignal.timeout(4000) });
-      if (/40[134]/.test(answer.status)) return location.reload();
-      if (answer.ok || answer.status === 304) {
-        lastRead = Date.now();
+      const { ok, status } = answer;
+      if (/^40[134]$/.test(status)) return location.reload();
+      if (status === 409) {
+        paused = true;
+        say("held", "held");
+        return banner("moved", `This page is of ${data.tenant}: you work elsewhere by now.`, () => location.reload());
+      }
+      if (ok || status === 304) {
+        lastRead = now();
         const [readings, ms, at] = answer.headers.get("X-Cost").split(" ");
         $("#cost-readings").textContent = readings;
         $("#cost-ms").textContent = ms;
         $("#cost-at time").setAttribute("datetime", at);
       }
-      if (answer.ok) { tag = answer.headers.get("ETag"); show(await answer.text()); }
-      failed = !answer.ok && answer.status !== 304;
+      if (ok) { tag = answer.headers.get("ETag"); show(await answer.text()); }
+      failed = !ok && status !== 304;
     } catch { failed = true; } finally {
       busy = false;
       if (again) { again = false; setTimeout(refresh, 900); }
@@ -120,8 +125,8 @@
   }
 
   // --- Live: one connection for all tabs of a browser, held by the tab that has the lock. ---
-  const own = (main.dataset.live || "").split(",").filter(Boolean), poll = Number(main.dataset.poll || 0);
-  let heard = Date.now(), connected = false, due = 0;
+  const own = (data.live || "").split(",").filter(Boolean), poll = +data.poll || 0;
+  let heard = now(), connected, due;
   function tick(topic) {
     if (paused || document.hidden) { due = 1; return; }
     if (topic && !own.includes(topic)) return;
@@ -129,23 +134,23 @@
     due = setTimeout(refresh, 150);
   }
   function hear({ state, topic }) {
-    heard = Date.now();
+    heard = now();
     connected = state === "up";
     // A dead server is known within seconds.
     if (topic || !connected) tick(topic);
   }
   function follow() {
     const channel = new BroadcastChannel("gristmill"), others = new Map(), me = Math.random();
-    let source = null, watched = "";
+    let source, watched = "";
     const post = (message) => { channel.postMessage(message); hear(message); };
     const mine = () => (document.hidden ? [] : own);
     const wants = () => channel.postMessage({ tab: me, topics: mine() });
     function connect() {
-      for (const [tab, { at }] of others) if (Date.now() - at > 30000) others.delete(tab);
+      for (const [tab, { at }] of others) if (now() - at > 30000) others.delete(tab);
       const all = [...others.values()].flatMap((one) => one.topics).concat(mine());
       const topics = [...new Set(all)].sort().slice(0, 100).join(",");
       if (topics === watched && source && source.readyState !== 2) return;
-      if (source) source.close();
+      source?.close();
       watched = topics; source = null;
       if (!topics) return;
       source = new EventSource(`/api/v1/live?topics=${encodeURIComponent(topics)}`);
@@ -156,11 +161,11 @@
       source.addEventListener("beat", () => post({ state: "up" }));
       source.addEventListener("end", () => { source.close(); location.reload(); });
     }
-    let leads = false;
+    let leads;
     const renew = () => { wants(); if (leads) connect(); };
     channel.onmessage = ({ data }) => {
       if (!data.tab) return hear(data);
-      others.set(data.tab, { topics: data.topics, at: Date.now() });
+      others.set(data.tab, { topics: data.topics, at: now() });
       if (leads) connect();
     };
     setInterval(renew, 10000);
@@ -174,7 +179,7 @@
     const every = poll ? poll * 1000 : 5000;
     setInterval(() => {
       if (document.hidden || paused) return;
-      const stream = shares && connected && Date.now() - heard < 40000, age = Date.now() - lastRead;
+      const stream = shares && connected && now() - heard < 40000, age = now() - lastRead;
       const stale = failed && age > 3000;
       if ((!stream || poll || failed) && age >= (failed ? 1500 : every)) refresh();
       if (stale) say("stale", "stale");
@@ -206,16 +211,16 @@
   let going = 0;
   addEventListener("keydown", (event) => {
     if (event.target.closest(".heat a")) cell(event);
-    if (event.key === "Escape") for (const one of $$("details.act[open]")) { one.open = false; $("summary", one).focus(); }
+    const { key } = event;
+    if (key === "Escape") for (const one of $$("details.act[open]")) { one.open = false; $("summary", one).focus(); }
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, dialog")) return;
-    if (event.key === "?") return help?.showModal();
+    if (key === "?") return help?.showModal();
     if (!keysWork()) return;
-    const key = event.key;
-    if (going && Date.now() - going < 1500) {
+    if (going && now() - going < 1500) {
       going = 0;
       return $(`.side a[data-key="${CSS.escape(key)}"]`)?.click();
     }
-    if (key === "g") going = Date.now();
+    if (key === "g") going = now();
     else if (key === "/") { event.preventDefault(); $("#filters .field input")?.focus(); }
     else if (key === "x") $("[data-row]:focus-within input[type=checkbox]")?.click();
     else if (key === "j" || key === "k") step(key === "j" ? 1 : -1);

@@ -97,8 +97,8 @@ impl Wanted {
 
 async fn list(caller: Allowed<perm::JobsRead>, view: View, Params(wanted): Params<Wanted>) -> Paged {
     let read = groups::read(&caller, &view, &wanted.filter(caller.tenant())).await?;
-    let seen = view.panel(caller.store().acknowledged(caller.tenant())).await.unwrap_or_default();
     let mut groups = groups::grouped(&read.jobs, view.now());
+    let seen = acknowledged(&caller, &view, &groups).await;
     // What needs no look comes last.
     groups.sort_by_key(|group| matches!(group.standing(&seen), Standing::Acknowledged(_)));
     let about = html! { (counted(groups.len() as u64, "error", "errors")) " of " (jobs(&read)) };
@@ -116,6 +116,12 @@ async fn list(caller: Allowed<perm::JobsRead>, view: View, Params(wanted): Param
         (copies(&wanted.command(), &wanted.api()))
     };
     Ok(view.page(&caller, Head::new("Errors", "/errors").live([Topic::Queues]), main))
+}
+
+/// Which of these errors an operator has seen.
+async fn acknowledged(caller: &Caller, view: &View, groups: &[Group]) -> Vec<AcknowledgementView> {
+    let names: Vec<String> = groups.iter().map(|group| group.fingerprint.id()).collect();
+    view.panel(caller.store().acknowledged_of(caller.tenant(), &names)).await.unwrap_or_default()
 }
 
 fn jobs(read: &Read) -> Markup {
@@ -264,7 +270,7 @@ async fn show(
         return Err(ApiError::not_found("no job that is dead or tried again has this error now")
             .hint("they may have gone through"));
     };
-    let seen = view.panel(caller.store().acknowledged(caller.tenant())).await.unwrap_or_default();
+    let seen = acknowledged(&caller, &view, std::slice::from_ref(&group)).await;
     let now = group.standing(&seen);
     let of_kind = Wanted { kind: Some(group.fingerprint.kind.clone()), ..wanted };
     let main = html! {
