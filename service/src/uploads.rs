@@ -17,6 +17,8 @@ use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::process::host;
+
 /// The most uploads that a tenant has at once.
 pub const UPLOADS_MAX: usize = 1_000;
 
@@ -26,6 +28,9 @@ pub const KEPT: Duration = Duration::from_secs(24 * 3_600);
 /// How the names of an upload's files end.
 const FILES: [&str; 3] = ["data", "json", "part"];
 
+/// How many bytes of an id are the mark of its server.
+const MARK_BYTES: usize = 4;
+
 const BUFFER_BYTES: usize = 1024 * 1024;
 
 /// Why nothing became of a wish about an upload.
@@ -34,6 +39,18 @@ pub enum UploadError {
     /// There is none of this id here, or it is over.
     #[error("there is no upload {0} at this server, or it is over; begin anew")]
     NotFound(Uuid),
+    /// Another server has given this id, on whose disk the upload lies.
+    #[error(
+        "there is no upload {id} at this server, `{here}`: another server has begun it, and has its bytes. All requests of an \
+         upload must reach the server that its answers name in `server`: let the load balancer keep them there, or give all \
+         servers one folder for copies of inputs"
+    )]
+    Elsewhere {
+        /// Which.
+        id: Uuid,
+        /// The server that was asked.
+        here: String,
+    },
     /// The bytes do not follow those that are there.
     #[error("the upload has {have} bytes: the next ones begin there, and not at {said}")]
     Offset {
@@ -90,6 +107,9 @@ pub struct UploadDocument {
     pub sha256: Option<String>,
     /// Whether it is whole: a batch can be started from it.
     pub complete: bool,
+    /// The server on whose disk it lies: all requests of it must reach that one.
+    #[serde(default)]
+    pub server: String,
     /// When it began.
     #[schema(value_type = chrono::DateTime<chrono::Utc>)]
     pub created_at: Instant,
@@ -135,6 +155,8 @@ pub struct Room {
 pub struct Uploads {
     folder: PathBuf,
     bytes_max: u64,
+    /// What this server is called.
+    host: String,
 }
 
 /// An upload that is written to: no other request can.
@@ -151,7 +173,35 @@ pub struct Writing {
 impl Uploads {
     /// Those beside the spools in a folder, each of at most so many bytes.
     pub fn new(spools: &Path, bytes_max: u64) -> Self {
-        Self { folder: spools.join("uploads"), bytes_max }
+        Self { folder: spools.join("uploads"), bytes_max, host: host() }
+    }
+
+    /// The same at a server of another name than this machine's.
+    #[must_use]
+    pub fn at(self, host: impl Into<String>) -> Self {
+        Self { host: host.into(), ..self }
+    }
+
+    /// A new id. Its last bytes are a mark of this server, so that another one knows that it is not its own.
+    fn fresh(&self) -> Uuid {
+        let mut id = Uuid::now_v7().into_bytes();
+        id[16 - MARK_BYTES..].copy_from_slice(&self.mark());
+        Uuid::from_bytes(id)
+    }
+
+    fn mark(&self) -> [u8; MARK_BYTES] {
+        let digest = ring::digest::digest(&SHA256, self.host.as_bytes());
+        let hash: &[u8] = digest.as_ref();
+        std::array::from_fn(|at| hash[at])
+    }
+
+    /// The error for an upload that is not there.
+    fn missing(&self, id: Uuid) -> UploadError {
+        if id.into_bytes().ends_with(&self.mark()) {
+            UploadError::NotFound(id)
+        } else {
+            UploadError::Elsewhere { id, here: self.host.clone() }
+        }
     }
 
     fn data(&self, id: Uuid) -> PathBuf {
@@ -182,7 +232,7 @@ impl Uploads {
         gristmill_jobs::folder::make(&self.folder)?;
         // Until it is there, so that those who begin at once get no more room than one after the other.
         let _alone = new.room.map(|room| self.hold(new, room, now)).transpose()?;
-        self.begin(Uuid::now_v7(), new, now)
+        self.begin(self.fresh(), new, now)
     }
 
     /// Makes the files of an upload: all of them, or none.
@@ -237,7 +287,7 @@ impl Uploads {
         for id in self.ids(&["json"])? {
             match self.show(tenant, id, now) {
                 Ok(upload) => found.push(upload),
-                Err(UploadError::NotFound(_)) => {}
+                Err(UploadError::NotFound(_) | UploadError::Elsewhere { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -410,7 +460,7 @@ impl Uploads {
     /// What is known of an upload of a tenant; of another's nothing is.
     fn known(&self, tenant: &str, id: Uuid) -> Result<Known> {
         let known = self.read_known(id)?.filter(|known| known.tenant == tenant);
-        known.ok_or(UploadError::NotFound(id))
+        known.ok_or_else(|| self.missing(id))
     }
 
     fn read_known(&self, id: Uuid) -> Result<Option<Known>> {
@@ -450,6 +500,7 @@ impl Uploads {
             length: known.length,
             sha256: known.sha256.clone(),
             complete: known.complete,
+            server: self.host.clone(),
             created_at: known.created_at,
             expires_at: touched.max(known.created_at) + kept,
         })
@@ -638,6 +689,30 @@ mod tests {
         fs::remove_file(uploads.data(half)).expect("as far as a removal came");
         assert_eq!(uploads.tidy(now()).expect("tidied"), 1, "at once");
         assert_eq!(files(&folder), Vec::<String>::new());
+    }
+
+    #[test]
+    fn another_server_says_that_it_is_not_the_one_which_has_the_upload() {
+        let (_here, first) = uploads();
+        let (_there, second) = uploads();
+        let (first, second) = (first.at("host-a"), second.at("host-b"));
+        let begun = first.create(&new(None), now()).expect("begun");
+        assert_eq!((begun.server.as_str(), begun.id.get_version_num()), ("host-a", 7));
+        let id = begun.id;
+        for refused in [
+            second.show("north", id, now()).err(),
+            second.write_at("north", id, 0, now()).err(),
+            second.complete("north", id, now()).err(),
+            second.read("north", id, now()).err(),
+            second.remove("north", id).err(),
+        ] {
+            let said = refused.as_ref().map(ToString::to_string).unwrap_or_default();
+            assert!(matches!(refused, Some(UploadError::Elsewhere { .. })), "{refused:?}");
+            assert!(said.contains("`host-b`") && said.contains("load balancer"), "{said}");
+        }
+        assert!(matches!(first.show("south", id, now()), Err(UploadError::NotFound(_))), "another tenant's is none");
+        first.remove("north", id).expect("removed");
+        assert!(matches!(first.show("north", id, now()), Err(UploadError::NotFound(_))), "its own, and gone");
     }
 
     #[test]

@@ -92,7 +92,7 @@ pub(crate) async fn open(caller: &Caller, id: Uuid) -> Result<File> {
 fn refused(error: UploadError) -> ApiError {
     let message = error.to_string();
     match error {
-        UploadError::NotFound(_) => ApiError::not_found(message),
+        UploadError::NotFound(_) | UploadError::Elsewhere { .. } => ApiError::not_found(message),
         UploadError::Offset { .. } | UploadError::Busy | UploadError::Whole | UploadError::NotWhole { .. } => {
             ApiError::new(ErrorCode::Conflict, message)
         }

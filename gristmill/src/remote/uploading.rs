@@ -143,7 +143,7 @@ impl Remote {
                     return Err(changed(&input.path, &format!("it ends after {} bytes", further.offset)));
                 }
                 Err(error) if may_go_on(&error) => upload = self.how_far(&id, upload, &mut tries, error).await?,
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(lost(error, &upload)),
             }
         }
         input.must_be_as_it_was()?;
@@ -152,7 +152,7 @@ impl Remote {
             Err(error) if error.refusal().is_some_and(|refusal| refusal.status == 422) => {
                 Err(changed(&input.path, &error.to_string()))
             }
-            sent => Ok(sent?),
+            sent => sent.map_err(|error| lost(error, &upload)),
         }
     }
 
@@ -193,8 +193,22 @@ impl Remote {
                 Ok(further)
             }
             Err(error) if may_go_on(&error) => Ok(upload),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(lost(error, &upload)),
         }
+    }
+}
+
+/// The error for what a server refuses of an upload that is under way. One that does not know it may be another server.
+fn lost(error: HttpError, upload: &UploadDocument) -> CommandError {
+    let is_lost = error.is_not_found() && !upload.server.is_empty();
+    let error = CommandError::from(error);
+    match is_lost {
+        false => error,
+        true => error.hint(format!(
+            "the upload was begun at the server `{}`: name that one by its own address, or let the load balancer keep a client \
+             at one server",
+            upload.server
+        )),
     }
 }
 
@@ -205,5 +219,47 @@ fn may_go_on(error: &HttpError) -> bool {
         HttpError::Unreachable { .. } | HttpError::Broken { .. } | HttpError::Strange { .. } => true,
         HttpError::Refused(refusal) => matches!(refusal.status, 400 | 408 | 409 | 429 | 502..=504),
         HttpError::Options(_) | HttpError::Input(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gristmill_client::http::Refusal;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_server_that_does_not_know_the_upload_is_said_to_be_another_one() {
+        let now = chrono::Utc::now();
+        let upload = |server: &str| UploadDocument {
+            id: Uuid::nil(),
+            offset: 3,
+            length: Some(6),
+            sha256: None,
+            complete: false,
+            server: server.to_owned(),
+            created_at: now,
+            expires_at: now,
+        };
+        let refused = |status| {
+            let (code, message) = (String::new(), "no".to_owned());
+            let faults = Vec::new();
+            let refusal = Refusal {
+                status,
+                code,
+                message,
+                hint: None,
+                faults,
+                progress: None,
+                retry_after: None,
+                request_id: None,
+            };
+            HttpError::from(Box::new(refusal))
+        };
+        let hint = lost(refused(404), &upload("host-a")).hint.unwrap_or_default();
+        assert!(hint.contains("`host-a`") && hint.contains("load balancer"), "{hint}");
+        assert_eq!(lost(refused(404), &upload("")).hint, None, "of before servers said so");
+        assert_eq!(lost(refused(413), &upload("host-a")).hint, None);
     }
 }
