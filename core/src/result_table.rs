@@ -35,8 +35,8 @@ pub fn tables(result: &Value) -> Vec<ResultTable> {
     figures.into_iter().chain(others).collect()
 }
 
-/// A value that is one cell: an estimate and a number that is not known are objects, too.
-fn is_cell(value: &Value) -> bool {
+/// Whether a value is one cell: an estimate and a number that is not known are objects, too.
+pub fn is_cell(value: &Value) -> bool {
     match value {
         Value::Object(object) => note(object).is_some(),
         Value::Array(_) => false,
@@ -164,69 +164,6 @@ fn markdown_cell(text: &str) -> String {
     text.replace('\\', "\\\\").replace('|', "\\|").replace('<', "&lt;").replace(['\n', '\r'], " ")
 }
 
-/// The data of a mail: its templates show groups as a name and a value, so the rows of tables become that in `result`; as
-/// they are they stand in `tables`, for templates of one's own.
-pub fn for_mail(data: &Value) -> Value {
-    let mut data = data.clone();
-    let Some(Value::Object(result)) = data.get_mut("result") else { return data };
-    let mut tables = Map::new();
-    for (name, value) in result.iter_mut() {
-        let is_table = matches!(&value, Value::Array(rows) if rows.iter().all(Value::is_object) && !is_ranking(rows));
-        let nested =
-            matches!(&value, Value::Object(groups) if !is_cell(value) && groups.values().any(|group| !is_cell(group)));
-        if is_table || nested {
-            let table = table(name, value);
-            let shown = shown(&table, if nested { depth(&table) } else { leading_texts(&table) });
-            tables.insert(name.clone(), std::mem::replace(value, shown));
-        }
-    }
-    if !tables.is_empty() {
-        data["tables"] = Value::Object(tables);
-    }
-    data
-}
-
-/// The rows of `top`, which have a value and a count.
-fn is_ranking(rows: &[Value]) -> bool {
-    let ranked = |row: &Value| {
-        row.as_object().is_some_and(|row| row.len() == 2 && row.contains_key("value") && row.contains_key("count"))
-    };
-    !rows.is_empty() && rows.iter().all(ranked)
-}
-
-/// How many columns of groups within groups come first.
-fn depth(table: &ResultTable) -> usize {
-    table.columns.iter().take_while(|name| *name == "group" || name.starts_with("group ")).count()
-}
-
-/// How many columns come before the first one of numbers; of a list of rows nothing says which are its keys.
-fn leading_texts(table: &ResultTable) -> usize {
-    (0..table.columns.len()).take_while(|place| !table.is_numeric(*place)).count().max(1)
-}
-
-/// Each row as a name, of its first columns, and a value.
-fn shown(table: &ResultTable, keys: usize) -> Value {
-    let mut shown = Map::new();
-    for row in &table.rows {
-        let text = |value: &Value| if value.is_null() { "-".to_owned() } else { cell(value).into_owned() };
-        let name = row.iter().take(keys).map(text).collect::<Vec<_>>().join(" / ");
-        let values: Vec<String> = match row.get(keys..).unwrap_or_default() {
-            [only] => vec![text(only)],
-            values => table.columns[keys..]
-                .iter()
-                .zip(values)
-                .map(|(column, value)| format!("{column} {}", text(value)))
-                .collect(),
-        };
-        let mut unique = name.clone();
-        while shown.contains_key(&unique) {
-            unique.push(' ');
-        }
-        shown.insert(unique, values.join(", ").into());
-    }
-    Value::Object(shown)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -270,19 +207,5 @@ mod tests {
             one("table").markdown(),
             "| country | month | n | sum |\n| --- | --- | ---: | ---: |\n| UK |  | 2 | -5 |\n| a\\|b, \"c\" | =1+1 | 4 | about 14.45 |\n"
         );
-    }
-
-    #[test]
-    fn a_mail_shows_the_rows_of_tables_by_name_and_its_own_templates_have_them_as_they_are() {
-        let data = for_mail(&json!({ "batch": {}, "result": result() }));
-        let group = &data["result"]["table"];
-        assert_eq!(group["UK / -"], "n 2, sum -5");
-        assert_eq!(data["result"]["nested"]["UK / 01"], "n 1, s 2");
-        assert_eq!(data["result"]["best"], result()["best"]);
-        assert_eq!(data["result"]["by_country"], result()["by_country"]);
-        assert_eq!(data["tables"]["table"], result()["table"]);
-        let plain = json!({ "result": { "rows": 1 } });
-        assert_eq!(for_mail(&plain), plain);
-        assert_eq!(for_mail(&json!({ "result": null })), json!({ "result": null }));
     }
 }
