@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use gristmill_core::aggregate::{AggregateSpec, Aggregation, CELL_VALUES_MAX, FieldError, Partial, VALUES_MAX};
+use gristmill_core::aggregate::{
+    AggregateSpec, Aggregation, CELL_VALUES_MAX, FieldError, Merger, Partial, ROOM_BYTES_MAX, VALUES_MAX,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -311,6 +313,25 @@ fn what_is_exact_does_not_depend_on_how_the_items_were_divided() {
             assert_eq!(serde_json::to_string(&merged).expect("JSON"), serde_json::to_string(&once).expect("JSON"));
         }
     }
+}
+
+#[test]
+fn groups_end_at_a_bound_of_memory_however_short_their_keys_are() {
+    let measures: serde_json::Map<_, _> = (0..200).map(|n| (format!("m{n}"), json!({ "sum": "v" }))).collect();
+    let aggregation = compile(json!({ "t": { "group": "id", "measures": measures } }));
+    let (mut merger, mut charged) = (Merger::default(), 0);
+    for from in (0_u64..).step_by(1_000).take_while(|from| *from < VALUES_MAX) {
+        let items: Vec<_> = (from..from + 1_000).map(|id| json!({ "id": id, "v": 1 })).collect();
+        let part = absorb(&aggregation, &items);
+        charged += part.value_bytes();
+        merger.merge(part).expect("the same definition");
+        if charged > ROOM_BYTES_MAX {
+            let shown = aggregation.finish(&merger.finish());
+            assert!(from < VALUES_MAX / 4 && shown == json!({ "t": { "more_than": VALUES_MAX } }), "{from}: {shown}");
+            return;
+        }
+    }
+    panic!("{VALUES_MAX} groups of 200 sums are charged for {charged} bytes only");
 }
 
 fn invoices() -> Vec<Value> {

@@ -9,11 +9,8 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 use super::exact::Exact;
-use super::room::{CELL_CHARGE_MAX, CELL_VALUES_MAX, Room, VALUES_BYTES_MAX, VALUES_MAX};
+use super::room::{CELL_VALUES_MAX, Room, VALUES_MAX, entry};
 use super::sketch::{Sketch, approximate};
-
-/// The bytes that a value is charged for.
-const VALUE_BYTES: u64 = 16;
 
 /// How often each value occurred.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -67,8 +64,13 @@ impl Median {
         self.room().less(before)
     }
 
+    /// The most different values that are kept.
+    fn most(&self) -> u64 {
+        if self.whole { VALUES_MAX } else { CELL_VALUES_MAX }
+    }
+
     fn settle(&mut self) {
-        let most = if self.whole { VALUES_MAX } else { CELL_VALUES_MAX };
+        let most = self.most();
         if let Seen::Values(values) = &self.seen
             && values.len() as u64 > most
         {
@@ -78,12 +80,11 @@ impl Median {
 
     /// The room that it is charged for. It never shrinks, so that a bound on it is passed or not in any order.
     pub(super) fn room(&self) -> Room {
-        let most = if self.whole { VALUES_BYTES_MAX } else { CELL_CHARGE_MAX };
-        let bytes = match &self.seen {
-            Seen::Values(values) => (values.len() as u64 * VALUE_BYTES).min(most),
-            Seen::Sketch(_) => most,
-        };
-        Room { values: 0, bytes }
+        const VALUE: u64 = entry(size_of::<(Decimal, u64)>());
+        Room::of_bytes(match &self.seen {
+            Seen::Values(values) => values.len() as u64 * VALUE,
+            Seen::Sketch(sketch) => (self.most() * VALUE).max(sketch.bytes()),
+        })
     }
 
     /// The exact one. `None`: there are no values.
