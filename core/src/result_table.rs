@@ -6,6 +6,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value, json};
 
+use crate::aggregate::Number;
 use crate::formula;
 
 /// The name of the table of all measures that have just one value.
@@ -146,7 +147,7 @@ impl ResultTable {
     pub fn is_numeric(&self, place: usize) -> bool {
         let number = |value: &Value| match value {
             Value::Null | Value::Number(_) => true,
-            Value::String(text) => crate::aggregate::decimal_text(text).is_some(),
+            Value::String(text) => Number::of_text(text).is_some(),
             Value::Object(object) => note(object).is_some(),
             _ => false,
         };

@@ -387,6 +387,22 @@ fn rows_are_chosen_sorted_and_cut() {
 }
 
 #[test]
+fn rows_are_sorted_by_sums_that_are_longer_than_any_number_of_an_item() {
+    let aggregation = compile(json!({ "t": {
+        "group": "g", "measures": { "s": { "sum": "v" } }, "sort": "-s", "having": { "s": { "above": "100" } },
+    } }));
+    let most = "79228162514264337593543950335";
+    let mut items = vec![json!({ "g": "few", "v": "900" }), json!({ "g": "none", "v": "1" })];
+    items.extend((0..2).map(|_| json!({ "g": "two", "v": most })));
+    items.extend((0..13).map(|_| json!({ "g": "thirteen", "v": most })));
+    items.push(json!({ "g": "one", "v": most }));
+    items.extend((0..2).map(|_| json!({ "g": "less", "v": format!("-{most}") })));
+    let rows = aggregation.finish(&absorb(&aggregation, &items))["t"].clone();
+    let names: Vec<_> = rows.as_array().expect("rows").iter().map(|row| row["g"].clone()).collect();
+    assert_eq!(names, ["thirteen", "two", "one", "few"], "{rows}");
+}
+
+#[test]
 fn a_table_that_makes_no_sense_is_refused_with_what_would() {
     let with = |more: Value| {
         let mut spec = json!({ "group": "g", "measures": { "n": "count" } });

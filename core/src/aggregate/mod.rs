@@ -51,7 +51,7 @@ use serde_json::{Map, Value, json};
 pub use datum::{Datum, Places};
 use distinct::Distinct;
 use exact::Exact;
-pub use exact::{decimal, decimal_text};
+pub use exact::{Number, decimal, decimal_text};
 use median::Median;
 use room::Room;
 pub use room::{CELL_BYTES_MAX, CELL_VALUES_MAX, ROOM_BYTES_MAX, VALUES_BYTES_MAX, VALUES_MAX};

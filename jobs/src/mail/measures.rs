@@ -1,5 +1,6 @@
 //! A batch's result as tables for people: the output of the template filters `figures` and `groups`.
 
+use gristmill_core::aggregate::Number;
 use gristmill_core::result_mail::REST;
 use gristmill_core::result_table::{cell, is_cell};
 use serde::Serialize;
@@ -51,7 +52,7 @@ fn left_out(value: &Value) -> usize {
 
 fn group(name: &str, mut rows: Vec<Figure>, left_out: usize) -> Group {
     // A stable sort: groups of equal size stay in the order of the result.
-    rows.sort_by_key(|row| std::cmp::Reverse(row.value.parse::<Decimal>().ok()));
+    rows.sort_by_key(|row| std::cmp::Reverse(Number::of_text(&row.value)));
     let more = rows.len().saturating_sub(ROWS_MAX) + left_out;
     rows.truncate(ROWS_MAX);
     Group { name: name.to_owned(), rows, more }
