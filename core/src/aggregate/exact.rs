@@ -15,7 +15,7 @@ use serde_json::Value;
 /// Digits after the decimal point.
 const SCALE: u32 = Decimal::MAX_SCALE;
 
-/// Digits after the decimal point of a mean, which is the only value that is ever rounded.
+/// Digits after the decimal point of a mean, which is the only value of all that are exact that is ever rounded.
 const MEAN_SCALE: u32 = 10;
 
 /// A text of more bytes than this is not read as a number.
@@ -59,6 +59,11 @@ impl Exact {
     /// In units of 10⁻²⁸.
     fn total(&self) -> BigInt {
         &self.settled + BigInt::from(self.recent) * 10_i128.pow(SCALE - self.scale)
+    }
+
+    /// Half of it, exactly: it may have one more digit after the point, 29.
+    pub(super) fn half(&self) -> Number {
+        Number(self.total() * 5)
     }
 
     /// `self / count`, rounded half away from zero to ten decimals.
@@ -135,6 +140,12 @@ impl Number {
         let units: BigInt = format!("{whole}{fraction}{}", "0".repeat(missing)).parse().ok()?;
         let number = Self(if text.starts_with('-') { -units } else { units });
         (number.to_string() == text).then_some(number)
+    }
+}
+
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The middle of all values: exactly up to a bound of different values, beyond it from the sketch for quantiles.
 //!
-//! Of an even number of values it is the mean of the two in the middle, as in SQL's `percentile_cont(0.5)`. Whether it is
+//! Of an even number of values it is the mean of the two in the middle, as in SQL's `percentile_cont(0.5)`, and nothing is
+//! rounded: it has up to 29 digits after the point, one more than a value. Whether it is
 //! exact depends only on how many different values there are in all, so it does not depend on how they were divided.
 
 use std::collections::BTreeMap;
@@ -8,7 +9,7 @@ use std::collections::BTreeMap;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use super::exact::Exact;
+use super::exact::{Exact, Number};
 use super::room::{CELL_VALUES_MAX, Room, VALUES_MAX, entry};
 use super::sketch::{Sketch, approximate};
 
@@ -92,7 +93,7 @@ impl Median {
     /// # Errors
     ///
     /// The one of the sketch, when there were too many values.
-    pub(super) fn value(&self) -> Result<Option<Exact>, Option<f64>> {
+    pub(super) fn value(&self) -> Result<Option<Number>, Option<f64>> {
         let values = match &self.seen {
             Seen::Values(values) => values,
             Seen::Sketch(sketch) => return Err(sketch.quantile(0.5)),
@@ -110,7 +111,7 @@ impl Median {
         for place in [last / 2, count / 2] {
             sum.add_decimal(at(place).unwrap_or_default());
         }
-        Ok(Some(sum.mean(2)))
+        Ok(Some(sum.half()))
     }
 }
 
@@ -140,6 +141,15 @@ mod tests {
         assert_eq!(of(&["0.10", "0.1", "0.4", "9"]), "0.25");
         assert_eq!(of(&["-1", "-1.0", "5"]), "-1");
         assert_eq!(of(&[]), "");
+    }
+
+    #[test]
+    fn it_is_not_rounded_however_many_digits_the_values_have() {
+        assert_eq!(of(&["0.123456789012345678", "5", "0"]), "0.123456789012345678");
+        assert_eq!(of(&["0.00000000001", "0.00000000002"]), "0.000000000015");
+        assert_eq!(of(&["-0.0000000000000000000000000001", "0"]), "-0.00000000000000000000000000005");
+        let most = "79228162514264337593543950335";
+        assert_eq!(of(&[most, "79228162514264337593543950334"]), "79228162514264337593543950334.5");
     }
 
     #[test]

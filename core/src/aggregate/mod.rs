@@ -13,7 +13,7 @@
 //! | `sum` | a decimal as text, such as `"144617.75"`, so that no reader rounds it |
 //! | `mean` | likewise, rounded half away from zero to 10 decimals; `null` of nothing |
 //! | `min`, `max` | a text, as it was written; numbers (also as text) by value and before other texts; `null` of nothing |
-//! | `median` | a decimal as text; of an even number of values the mean of the two in the middle; `null` of nothing |
+//! | `median` | a decimal as text, not rounded; of an even number of values the mean of the two in the middle, which may have one digit more; `null` of nothing |
 //! | `distinct` | a number |
 //! | `top` | a list of `{"value": "…", "count": 3}`, the most frequent first, equals by value |
 //! | `quantiles` | an object such as `{"0.5": "12.34"}`, four significant digits; `null` of nothing |
