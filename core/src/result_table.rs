@@ -136,9 +136,9 @@ impl ResultTable {
     pub fn markdown(&self) -> String {
         let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
         let marks = (0..self.columns.len()).map(|place| if self.is_numeric(place) { "---:" } else { "---" }.to_owned());
-        let mut text = line(self.columns.iter().map(|name| markdown_cell(name)).collect()) + &line(marks.collect());
+        let mut text = line(self.columns.iter().map(|name| markdown_text(name)).collect()) + &line(marks.collect());
         for row in &self.rows {
-            text.push_str(&line(row.iter().map(|value| markdown_cell(&cell(value))).collect()));
+            text.push_str(&line(row.iter().map(|value| markdown_text(&cell(value))).collect()));
         }
         text
     }
@@ -161,8 +161,41 @@ fn csv_cell(text: &str) -> String {
     if text.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.into_owned() }
 }
 
-fn markdown_cell(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('|', "\\|").replace('<', "&lt;").replace(['\n', '\r'], " ")
+/// A text that Markdown shows as it is, in one line: nothing in it becomes a link, an image, mark-up, HTML or another cell.
+pub fn markdown_text(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut before = None;
+    for (at, sign) in text.char_indices() {
+        let rest = &text[at + sign.len_utf8()..];
+        match sign {
+            '&' => shown.push_str("&amp;"),
+            '<' => shown.push_str("&lt;"),
+            '>' => shown.push_str("&gt;"),
+            '\n' | '\r' => shown.push(' '),
+            sign => {
+                if is_markup(before, sign, rest) {
+                    shown.push('\\');
+                }
+                shown.push(sign);
+            }
+        }
+        before = Some(sign);
+    }
+    shown
+}
+
+/// Whether a sign means something there. An address becomes a link where it begins, and an underscore within a word nothing.
+fn is_markup(before: Option<char>, sign: char, rest: &str) -> bool {
+    let inside = |sign: Option<char>| sign.is_some_and(char::is_alphanumeric);
+    match sign {
+        '\\' | '|' | '`' | '*' | '[' | ']' | '~' | '$' => true,
+        '!' => rest.starts_with('['),
+        '_' => !(inside(before) && inside(rest.chars().next())),
+        ':' => rest.starts_with("//"),
+        '.' => matches!(before, Some('w' | 'W')),
+        '#' | '+' | '-' => before.is_none() && rest.starts_with(' '),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -208,5 +241,22 @@ mod tests {
             one("table").markdown(),
             "| country | month | n | sum |\n| --- | --- | ---: | ---: |\n| UK |  | 2 | -5 |\n| a\\|b, \"c\" | =1+1 | 4 | about 14.45 |\n"
         );
+    }
+
+    #[test]
+    fn markdown_makes_nothing_of_a_cell_but_its_text() {
+        for (text, shown) in [
+            ("[pay](https://example.com/x)", "\\[pay\\](https\\://example.com/x)"),
+            ("![](http://example.com/i.png)", "\\!\\[\\](http\\://example.com/i.png)"),
+            ("www.example.com", "www\\.example.com"),
+            ("<a href=x>&lt;</a>", "&lt;a href=x&gt;&amp;lt;&lt;/a&gt;"),
+            ("a|b\\|c\r\nd", "a\\|b\\\\\\|c  d"),
+            ("**x** `y` ~z~ _q_ country_code", "\\*\\*x\\*\\* \\`y\\` \\~z\\~ \\_q\\_ country_code"),
+            ("-5", "-5"),
+            ("12.50", "12.50"),
+            ("# x", "\\# x"),
+        ] {
+            assert_eq!(markdown_text(text), shown, "{text}");
+        }
     }
 }
