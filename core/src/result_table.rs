@@ -3,13 +3,15 @@
 //! Everything is told from the result alone, so that it can be shown where the definition is not at hand.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::aggregate::Number;
 use crate::formula;
 
-/// The name of the table of all measures that have just one value.
+/// The name of the table of all measures that have just one value; followed by a number where a measure with a table of its
+/// own is called so.
 pub const FIGURES: &str = "figures";
 
 /// A table.
@@ -26,14 +28,22 @@ pub struct ResultTable {
 /// All tables of a result: first the measures that have just one value, then one for each of the others.
 pub fn tables(result: &Value) -> Vec<ResultTable> {
     let measures = || result.as_object().into_iter().flatten();
-    let figures: Vec<Vec<Value>> = measures()
+    let rows: Vec<Vec<Value>> = measures()
         .filter(|(_, value)| is_cell(value))
         .map(|(name, value)| vec![name.clone().into(), value.clone()])
         .collect();
+    let others: Vec<ResultTable> =
+        measures().filter(|(_, value)| !is_cell(value)).map(|(name, value)| table(name, value)).collect();
+    let name = free(FIGURES, |name| others.iter().any(|table| table.name == name));
     let columns = ["measure", "value"].map(str::to_owned).to_vec();
-    let figures = (!figures.is_empty()).then(|| ResultTable { name: FIGURES.to_owned(), columns, rows: figures });
-    let others = measures().filter(|(_, value)| !is_cell(value)).map(|(name, value)| table(name, value));
+    let figures = (!rows.is_empty()).then_some(ResultTable { name, columns, rows });
     figures.into_iter().chain(others).collect()
+}
+
+/// The name, or with the first number behind it that makes it another than those that are taken.
+fn free(name: &str, taken: impl Fn(&str) -> bool) -> String {
+    let numbered = (2_u32..).map(|number| format!("{name} {number}"));
+    std::iter::once(name.to_owned()).chain(numbered).find(|name| !taken(name)).unwrap_or_default()
 }
 
 /// Whether a value is one cell: an estimate and a number that is not known are objects, too.
@@ -58,54 +68,83 @@ fn note(object: &Map<String, Value>) -> Option<String> {
 }
 
 fn table(name: &str, value: &Value) -> ResultTable {
-    let mut columns: Vec<String> = Vec::new();
-    let mut rows = Vec::new();
+    let mut made = Rows::default();
     match value {
-        Value::Array(items) => {
-            for item in items {
-                add_row(&mut columns, &mut rows, item, Vec::new());
-            }
-        }
-        _ => descend(value, &mut Vec::new(), &mut columns, &mut rows),
+        Value::Array(items) => items.iter().for_each(|item| made.add(&[], item)),
+        _ => made.descend(value, &mut Vec::new()),
     }
-    for row in &mut rows {
-        row.resize(columns.len(), Value::Null);
-    }
-    ResultTable { name: name.to_owned(), columns, rows }
+    made.table(name)
 }
 
-/// Groups within groups, down to the ones with values in them.
-fn descend(value: &Value, above: &mut Vec<Value>, columns: &mut Vec<String>, rows: &mut Vec<Vec<Value>>) {
-    let Value::Object(groups) = value else { return };
-    for (key, value) in groups {
-        above.push(key.clone().into());
-        match value {
-            Value::Object(inner) if !is_cell(value) && inner.values().all(is_cell) => {
-                add_row(columns, rows, value, above.clone());
-            }
-            Value::Object(_) if !is_cell(value) => descend(value, above, columns, rows),
-            value => add_row(columns, rows, &json!({ "value": value }), above.clone()),
-        }
-        above.pop();
-    }
+/// Rows in the making.
+#[derive(Default)]
+struct Rows {
+    /// How many keys a row has at most. They have no names here.
+    depth: usize,
+    /// The names of the fields.
+    fields: Vec<String>,
+    /// The place of each name.
+    places: HashMap<String, usize>,
+    /// The keys and the fields of each row.
+    rows: Vec<(Vec<Value>, Vec<Value>)>,
 }
 
-/// Adds a row: the keys of its group, which have no names here, and its fields.
-fn add_row(columns: &mut Vec<String>, rows: &mut Vec<Vec<Value>>, item: &Value, above: Vec<Value>) {
-    let named = (0..above.len()).map(|at| if at == 0 { "group".to_owned() } else { format!("group {}", at + 1) });
-    let keys = named.zip(above);
-    let plain = Map::from_iter([("value".to_owned(), item.clone())]);
-    let fields = item.as_object().unwrap_or(&plain).iter().map(|(name, value)| (name.clone(), value.clone()));
-    let mut row = vec![Value::Null; columns.len()];
-    for (name, value) in keys.chain(fields) {
-        let place = columns.iter().position(|column| *column == name).unwrap_or_else(|| {
-            columns.push(name);
-            columns.len() - 1
+impl Rows {
+    /// Groups within groups, down to the ones with values in them.
+    fn descend(&mut self, value: &Value, above: &mut Vec<Value>) {
+        let Value::Object(groups) = value else { return };
+        for (key, value) in groups {
+            above.push(key.clone().into());
+            match value {
+                Value::Object(inner) if !is_cell(value) && inner.values().all(is_cell) => self.add(above, value),
+                Value::Object(_) if !is_cell(value) => self.descend(value, above),
+                value => self.add(above, value),
+            }
+            above.pop();
+        }
+    }
+
+    /// Adds a row: the keys of its group, and its fields or its only value.
+    fn add(&mut self, above: &[Value], item: &Value) {
+        let plain;
+        let fields = match item {
+            Value::Object(fields) if !is_cell(item) => fields,
+            value => {
+                plain = Map::from_iter([("value".to_owned(), value.clone())]);
+                &plain
+            }
+        };
+        let mut row = vec![Value::Null; self.fields.len()];
+        for (name, value) in fields {
+            let place = self.places.get(name).copied().unwrap_or_else(|| {
+                self.fields.push(name.clone());
+                self.places.insert(name.clone(), self.fields.len() - 1);
+                row.push(Value::Null);
+                self.fields.len() - 1
+            });
+            row[place] = value.clone();
+        }
+        self.depth = self.depth.max(above.len());
+        self.rows.push((above.to_vec(), row));
+    }
+
+    fn table(self, name: &str) -> ResultTable {
+        let Self { depth, fields, places, rows } = self;
+        let mut columns: Vec<String> = Vec::with_capacity(depth + fields.len());
+        for _ in 0..depth {
+            let key = free("group", |name| places.contains_key(name) || columns.iter().any(|column| column == name));
+            columns.push(key);
+        }
+        columns.extend(fields);
+        let rows = rows.into_iter().map(|(mut row, fields)| {
+            row.resize(depth, Value::Null);
+            row.extend(fields);
+            row.resize(columns.len(), Value::Null);
+            row
         });
-        row.resize(columns.len().max(row.len()), Value::Null);
-        row[place] = value;
+        let rows = rows.collect();
+        ResultTable { name: name.to_owned(), columns, rows }
     }
-    rows.push(row);
 }
 
 /// The text of a cell.
@@ -200,6 +239,8 @@ fn is_markup(before: Option<char>, sign: char, rest: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn result() -> Value {
@@ -258,5 +299,16 @@ mod tests {
         ] {
             assert_eq!(markdown_text(text), shown, "{text}");
         }
+    }
+    #[test]
+    fn no_name_of_a_measure_or_a_group_hides_another() {
+        let all = tables(&json!({
+            "figures": { "a": 1, "b": 2 },
+            "rows": 3,
+            "deep": { "UK": { "01": { "group": 5, "group 2": 6, "n": 7 } } },
+        }));
+        let names: Vec<_> = all.iter().map(|table| table.name.as_str()).collect();
+        assert_eq!(names, ["figures 2", "figures", "deep"]);
+        assert_eq!(all[2].csv(), "group 3,group 4,group,group 2,n\nUK,01,5,6,7\n");
     }
 }

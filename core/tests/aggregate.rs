@@ -178,6 +178,21 @@ fn values_of_different_types_are_different_groups() {
 }
 
 #[test]
+fn a_group_that_is_alone_does_not_look_like_an_estimate() {
+    let aggregation = compile(json!({ "by": { "group": "k", "count": true } }));
+    let shown = |keys: &[&str]| {
+        let items: Vec<_> = keys.iter().map(|key| json!({ "k": key })).collect();
+        aggregation.finish(&absorb(&aggregation, &items))["by"].clone()
+    };
+    for word in ["about", "more_than"] {
+        let alone = shown(&[word, word]);
+        assert_eq!(alone, json!({ format!("\"{word}\""): 2 }));
+        assert!(!gristmill_core::result_table::is_cell(&alone));
+    }
+    assert_eq!(shown(&["about", "after"]), json!({ "about": 1, "after": 1 }));
+}
+
+#[test]
 fn min_and_max_keep_a_text_as_it_was_written() {
     let aggregation = compile(json!({
         "lo": { "min": "zip" },
@@ -418,6 +433,7 @@ fn a_table_that_makes_no_sense_is_refused_with_what_would() {
         (with(json!({ "measures": {} })), "`measures` is empty"),
         (with(json!({ "measures": { "g": "count" } })), "the name of a key"),
         (with(json!({ "measures": { "-n": "count" } })), "begin with `-`"),
+        (with(json!({ "measures": { "about": "count" }, "nested": true })), "would look like an estimate"),
         (with(json!({ "measures": { "n": { "group": "h", "count": true } } })), "`group` of its own"),
         (with(json!({ "measures": { "n": { "top": "h" } } })), "has one value"),
         (with(json!({ "measures": { "n": { "sum": "a", "k": 1 } } })), "`measures.n`: `k` belongs to `top`"),

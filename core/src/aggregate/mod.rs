@@ -27,7 +27,7 @@
 //! which say so: `{"about": 123000}`.
 //!
 //! Null is left out, as in SQL (as a group it is named `null`). Values of different types are different: null and the
-//! text `null`, 1 and the text `1`. Where both occur in one result, the text is named in quotes, `"null"`. A field that is missing, or of a type that the measure
+//! text `null`, 1 and the text `1`. Where both occur in one result, the text is named in quotes, `"null"`; so is a group that is alone and called `about` or `more_than`. A field that is missing, or of a type that the measure
 //! cannot use, is a [`FieldError`]: the item is set aside and not counted anywhere.
 
 mod datum;
@@ -280,8 +280,14 @@ impl Rule {
                 if let (Some(table), Measure::Row(row)) = (&self.table, &self.measure) {
                     return self.rows(table, row, groups);
                 }
-                let names = key::names(groups.keys()).into_iter().map(Cow::into_owned);
-                Value::Object(names.zip(groups.values().map(|tally| self.measure.show(tally))).collect::<Map<_, _>>())
+                let mut names: Vec<String> = key::names(groups.keys()).into_iter().map(Cow::into_owned).collect();
+                // A group that is alone must not look like an estimate.
+                if let [only @ ("about" | "more_than")] = names.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+                    names = vec![Value::from(only).to_string()];
+                }
+                Value::Object(
+                    names.into_iter().zip(groups.values().map(|tally| self.measure.show(tally))).collect::<Map<_, _>>(),
+                )
             }
             tally => self.measure.show(tally),
         }

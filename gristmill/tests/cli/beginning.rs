@@ -102,3 +102,43 @@ fn nothing_that_is_there_is_overwritten() {
     assert_eq!(std::fs::read_to_string(place.path().join("sales.csv")).expect("there"), "mine\n");
     assert!(!place.path().join("config.toml").exists());
 }
+
+#[cfg(unix)]
+#[test]
+fn nothing_is_written_through_a_link() {
+    use std::os::unix::fs::symlink;
+    let outside = tempfile::tempdir().expect("a folder");
+    let dangling = |name: &str, to: &str| {
+        let place = Place::new();
+        symlink(outside.path().join(to), place.path().join(name)).expect("a link");
+        place
+    };
+    for (place, template) in [
+        (dangling("config.toml", "config.toml"), "csv"),
+        (dangling("shop.db", "shop.db"), "sql"),
+        (dangling("letters", ""), "mailing"),
+    ] {
+        let error = place.json(5, &["init", "--template", template, "--json"]);
+        assert!(error["error"]["message"].as_str().expect("a message").contains("nothing was written"), "{error}");
+        assert_eq!(std::fs::read_dir(place.path()).expect("a folder").count(), 1, "the link alone");
+    }
+    assert_eq!(std::fs::read_dir(outside.path()).expect("a folder").count(), 0);
+}
+
+#[test]
+fn tables_in_a_terminal_are_not_obeyed_by_it() {
+    let place = Place::new();
+    place.write(
+        "config.toml",
+        "[batch.b]\nsource = { csv = \"in.csv\" }\naggregate = { by = { group = \"n\", count = true } }\n",
+    );
+    place.write("in.csv", "n\n\u{1b}[31mred\n[x](http://example.com)\n");
+    let found = place.json(0, &["batch", "run", "b", "--wait", "--json"]);
+    let id = found["batch"]["id"].as_str().expect("an id");
+    for format in ["csv", "markdown"] {
+        let shown = place.expect(0, &["batch", "results", id, "--format", format, "--of", "by"]);
+        assert!(shown.contains("\\u{1b}") && !shown.contains('\u{1b}'), "{shown}");
+    }
+    let markdown = place.expect(0, &["batch", "results", id, "--format", "markdown"]);
+    assert!(!markdown.contains("[x](") && !markdown.contains("http://"), "{markdown}");
+}
