@@ -29,6 +29,7 @@ fn the_template_of_a_csv_file_runs() {
     let csv = place.expect(0, &["batch", "results", id, "--format", "csv", "--of", "countries"]);
     assert_eq!(csv.lines().next(), Some("country,sales,revenue,middle"));
     assert_eq!(csv.lines().count(), 4, "{csv}");
+    assert_eq!(place.expect(0, &["batch", "try", "sales", "--limit", "1"]).matches("item ").count(), 1);
     let markdown = place.expect(0, &["batch", "results", id, "--format", "markdown"]);
     assert!(markdown.contains("## figures") && markdown.contains("| France | 2 | 30 | 15 |"), "{markdown}");
     place.expect(2, &["batch", "results", id, "--format", "csv"]);
@@ -123,6 +124,25 @@ fn nothing_is_written_through_a_link() {
         assert_eq!(std::fs::read_dir(place.path()).expect("a folder").count(), 1, "the link alone");
     }
     assert_eq!(std::fs::read_dir(outside.path()).expect("a folder").count(), 0);
+}
+
+#[test]
+fn a_trial_reads_no_further_than_it_shows_and_touches_no_folder() {
+    let place = Place::new();
+    std::fs::create_dir(place.path().join("out")).expect("made");
+    place.write(
+        "config.toml",
+        "[batch.b]\nsource = { csv = \"in.csv\", ragged = \"error\" }\noutput = { jsonl = \"out/deep\" }\n",
+    );
+    // The last row would keep a batch from being planned.
+    place.write("in.csv", &format!("n\n{}1,2\n", "1\n".repeat(100_000)));
+    let state =
+        |name: &str| std::fs::metadata(place.path().join(name)).and_then(|found| found.modified()).expect("a time");
+    let before = (state("."), state("out"));
+    let tried = place.json(0, &["batch", "try", "b", "--limit", "3", "--json"]);
+    assert_eq!(tried["items"].as_array().map(Vec::len), Some(3));
+    assert_eq!((state("."), state("out")), before);
+    place.expect(2, &["batch", "run", "b"]);
 }
 
 #[test]

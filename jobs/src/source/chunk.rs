@@ -70,18 +70,36 @@ pub(super) fn bytes(range: Range, fingerprint: &FileFingerprint) -> Result<Vec<u
     Ok(bytes)
 }
 
+/// Makes items of the records of one file.
+pub(super) struct ItemReader<'f> {
+    columns: &'f [String],
+    rows: Option<RowReader>,
+}
+
+impl<'f> ItemReader<'f> {
+    pub(super) fn new(format: &Format, columns: &'f [String]) -> Self {
+        let rows = match format.shape {
+            Shape::Csv { delimiter, quote } => Some(RowReader::new(delimiter, quote)),
+            Shape::Lines => None,
+        };
+        Self { columns, rows }
+    }
+
+    /// The item of a record, whose line end is cut off.
+    pub(super) fn item(&mut self, record: &[u8], unclosed: bool) -> Result<Value, Unreadable> {
+        match &mut self.rows {
+            Some(rows) => csv::item(rows, self.columns, record, unclosed),
+            None => jsonl::item(record),
+        }
+    }
+}
+
 fn records(bytes: &[u8], range: Range, columns: &[String], format: &Format) -> Vec<Record> {
-    let mut rows = match format.shape {
-        Shape::Csv { delimiter, quote } => Some(RowReader::new(delimiter, quote)),
-        Shape::Lines => None,
-    };
+    let mut reader = ItemReader::new(format, columns);
     let mut records = Vec::with_capacity(usize::try_from(range.items).unwrap_or(0).min(bytes.len()));
     each(bytes, range.line, format.shape, |from, extent, line| {
         let record = &bytes[from..from + extent.content];
-        let item: Result<Value, Unreadable> = match &mut rows {
-            Some(rows) => csv::item(rows, columns, record, extent.unclosed),
-            None => jsonl::item(record),
-        };
+        let item = reader.item(record, extent.unclosed);
         records.push(Record { position: range.first + records.len() as u64, line: Some(line), item });
     });
     records

@@ -123,8 +123,6 @@ pub(super) struct Cut<'a> {
     pub(super) to: u64,
     /// The line on which it begins.
     pub(super) line: u64,
-    /// The line on which `to` is.
-    pub(super) line_after: u64,
     /// Its bytes without the line end.
     pub(super) bytes: &'a [u8],
     /// The input ended inside quotes.
@@ -165,8 +163,8 @@ impl<R: Read> RecordSplitter<R> {
         Self::with_buffer(reader, shape, limit, (offset, line), BUFFER_BYTES)
     }
 
-    /// As [`RecordSplitter::new`], but starting with a buffer of another size.
-    fn with_buffer(reader: R, shape: Shape, limit: usize, (offset, line): (u64, u64), bytes: usize) -> Self {
+    /// As [`RecordSplitter::new`], but starting with a buffer of another size, which is filled before the first record.
+    pub(super) fn with_buffer(reader: R, shape: Shape, limit: usize, (offset, line): (u64, u64), bytes: usize) -> Self {
         Self { reader, shape, limit, buffer: vec![0; bytes], start: 0, end: 0, ended: false, offset, line }
     }
 
@@ -185,7 +183,6 @@ impl<R: Read> RecordSplitter<R> {
             from,
             to: self.offset,
             line,
-            line_after: self.line,
             bytes: &self.buffer[begin..begin + extent.content],
             unclosed: extent.unclosed,
         }))
@@ -194,6 +191,11 @@ impl<R: Read> RecordSplitter<R> {
     /// Returns how many bytes have been scanned, counted from the beginning of the file.
     pub(super) fn offset(&self) -> u64 {
         self.offset
+    }
+
+    /// Returns how many bytes have been scanned, and the line on which the next one is.
+    pub(super) fn place(&self) -> (u64, u64) {
+        (self.offset, self.line)
     }
 
     /// Returns `false` when only blank lines are left.

@@ -6,11 +6,11 @@
 //! worse.
 //!
 //! * `format`, `names`: what the definition says, and which files it means.
-//! * `spool`: spools of input that cannot be read by ranges.
+//! * `spool`: spools of input that cannot be read by ranges; `text`: such input as UTF-8.
 //! * `cut`, `plan`: where records begin, and where chunks do.
 //! * `file`: the state of a file when it was planned, and whether it is still the same.
 //! * `chunk`, `csv`, `jsonl`, `record`: from bytes to records; `rows`: to the fields of each row, of JSON lines by `flat`.
-//! * `sniff`: what a file looks like, for people.
+//! * `sniff`: what a file looks like, for people; `peek`: its first records, for a trial.
 //! * `sql`: rows of a query.
 
 mod chunk;
@@ -22,12 +22,14 @@ mod flat;
 mod format;
 mod jsonl;
 mod names;
+mod peek;
 mod plan;
 mod record;
 mod rows;
 mod sniff;
 mod spool;
 mod sql;
+mod text;
 mod unpack;
 
 use std::path::PathBuf;
@@ -43,6 +45,7 @@ pub use error::SourceError;
 pub use format::{RECORD_BYTES_DEFAULT, RECORD_BYTES_MAX};
 pub use jsonl::DEPTH_MAX;
 pub use names::FILES_MAX;
+pub use peek::peek;
 pub use plan::{CHUNK_BYTES_MAX, CHUNK_FIELDS_MAX};
 pub use record::{RAW_BYTES_MAX, Record, Unreadable};
 pub(crate) use rows::Rows;
