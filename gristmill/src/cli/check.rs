@@ -34,7 +34,10 @@ impl Check {
                 }
                 let errors = crate::config::definitions::definitions(&loaded, &context.extensions, Outputs::Tried);
                 let looks = loaded.config.batch.iter().filter_map(|(name, batch)| {
-                    source::look(&batch.source, Path::new(".")).map(|look| LookDocument::new(name, look))
+                    let looked = source::look(&batch.source, Path::new("."));
+                    // It may be another file when the batch runs.
+                    let refused = |error| context.warn(format!("`batch.{name}.source`: {error}"));
+                    looked.map_err(refused).ok().flatten().map(|look| LookDocument::new(name, look))
                 });
                 (loaded.config.batch.keys().cloned().collect(), errors, looks.collect())
             }
