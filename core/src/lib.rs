@@ -80,6 +80,7 @@ pub mod schema;
 mod schemas;
 pub mod settle;
 pub mod slice;
+pub mod source_spec;
 pub mod split;
 pub mod trace;
 pub mod unfit;

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use gristmill_core::aggregate::{HavingSpec, MeasureSpec};
 use gristmill_core::definition::{
-    AggregateJob, BatchDefinition, Callback, Callbacks, EmailEffect, EnrichSpec, ExecSpec, FormatSpec, HttpSpec,
-    OutputSpec, ParseRule, ProcessSpec, SanitizeSpec, SourceSpec, SqlLookup, SqlOutput, SqlSource, ValidateSpec,
+    AggregateJob, BatchDefinition, Callback, Callbacks, EmailEffect, EnrichSpec, ExecSpec, FixedField, FormatSpec,
+    HttpSpec, OutputSpec, ParseRule, ProcessSpec, SanitizeSpec, SourceSpec, SqlLookup, SqlOutput, SqlSource,
+    ValidateSpec,
 };
 use gristmill_jobs::kind::payload::{EmailPayload, ExecPayload, HttpPayload, WebhookPayload};
 use serde::de::DeserializeOwned;
@@ -32,6 +33,7 @@ fn sections() -> Vec<(&'static str, BTreeSet<String>)> {
     vec![
         ("`[batch.NAME]`", keys::<BatchDefinition>()),
         ("`source`", keys::<SourceSpec>()),
+        ("`source.fields[]`", keys::<FixedField>()),
         ("`source.sql`", keys::<SqlSource>()),
         ("`aggregate_job`", keys::<AggregateJob>()),
         ("`validate`", keys::<ValidateSpec>()),
@@ -86,6 +88,24 @@ fn every_key_of_a_definition_stands_in_the_document_and_no_other() {
     }
 }
 
+/// A configuration around a line of a source of files.
+fn source_around(heading: &str, key: &str, line: &str, example: bool) -> String {
+    let unless = |keys: &[&str], base: &str| if keys.contains(&key) { String::new() } else { format!("{base}\n") };
+    let fields = "fields = [{ name = \"id\", start = 1, width = 4 }]\n";
+    match (heading, key) {
+        ("`source`", "fixed") if example => format!("[batch.b.source]\n{fields}{line}\n"),
+        ("`source`", "fields") => format!("[batch.b.source]\nfixed = \"in.txt\"\n{line}\n"),
+        ("`source`", _) => {
+            format!("[batch.b.source]\n{}{line}\n", unless(&["csv", "jsonl", "fixed", "sql"], "csv = \"in.csv\""))
+        }
+        _ => {
+            let base = [("name", "\"id\""), ("start", "1"), ("width", "4")];
+            let base = base.map(|(name, value)| unless(&[name], &format!("{name} = {value}")));
+            format!("[batch.b.source]\nfixed = \"in.txt\"\n[[batch.b.source.fields]]\n{}{line}\n", base.concat())
+        }
+    }
+}
+
 /// A configuration around a line of a section. `example`: it has what else the line needs.
 fn around(heading: &str, key: &str, line: &str, example: bool) -> String {
     let sets = |keys: &[&str]| keys.contains(&key);
@@ -93,7 +113,7 @@ fn around(heading: &str, key: &str, line: &str, example: bool) -> String {
     let source = "[batch.b]\nsource = { csv = \"in.csv\" }\n";
     let body = match heading {
         "`[batch.NAME]`" => format!("[batch.b]\n{}{line}\n", unless(&["source"], "source = { csv = \"in.csv\" }")),
-        "`source`" => format!("[batch.b.source]\n{}{line}\n", unless(&["csv", "jsonl", "sql"], "csv = \"in.csv\"")),
+        "`source`" | "`source.fields[]`" => source_around(heading, key, line, example),
         "`source.sql`" => {
             let query = if key == "bind" { "SELECT {{0}}, {{1}}" } else { "SELECT 1" };
             let base = [("url", "env:SHOP"), ("query", query), ("key", "id")];

@@ -1,112 +1,18 @@
 //! Files as sources: planned, cut, read, and every way in which they can be bad.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use gristmill_core::chunk::{ChunkPayload, Slice, SourceFingerprint};
 use gristmill_core::definition::{Compression, OneOrMany, Ragged, SourceSpec};
 use gristmill_core::inline::{InlineItem, encode};
-use gristmill_jobs::source::{self, COLUMNS_MAX, OpenOptions, Planner, Record, SourceError};
+use gristmill_jobs::source::{self, COLUMNS_MAX, OpenOptions, Record, SourceError};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-struct Place {
-    dir: TempDir,
-}
+mod source_place;
 
-impl Place {
-    fn new() -> Self {
-        Self { dir: TempDir::new().expect("a temporary folder") }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
-        let path = self.path(name);
-        std::fs::write(&path, bytes).expect("the file is written");
-        path
-    }
-
-    fn options(&self, chunk: u64) -> OpenOptions {
-        OpenOptions {
-            spool_dir: self.path("spool"),
-            base_dir: self.dir.path().to_owned(),
-            chunk: chunk.into(),
-            spool_bytes_max: 1_000_000,
-            stdin: None,
-        }
-    }
-
-    fn spooled(&self) -> usize {
-        std::fs::read_dir(self.path("spool")).map_or(0, |entries| entries.count())
-    }
-
-    async fn open(&self, spec: &SourceSpec) -> Result<Planner, SourceError> {
-        source::open(spec, self.options(3)).await
-    }
-
-    async fn refusal(&self, spec: &SourceSpec) -> SourceError {
-        match self.plan(spec, 3).await {
-            Err(error) => error,
-            Ok((_, chunks)) => panic!("it was planned: {chunks:?}"),
-        }
-    }
-
-    async fn plan(&self, spec: &SourceSpec, chunk: u64) -> Result<(SourceFingerprint, Vec<ChunkPayload>), SourceError> {
-        drain(source::open(spec, self.options(chunk)).await?).await
-    }
-
-    async fn records(&self, spec: &SourceSpec, chunk: u64) -> Vec<Record> {
-        let (fingerprint, chunks) = self.plan(spec, chunk).await.expect("it can be planned");
-        read_all(spec, &fingerprint, &chunks).await
-    }
-
-    async fn items(&self, spec: &SourceSpec) -> Vec<Value> {
-        self.records(spec, 3).await.into_iter().map(|record| record.item.expect("it can be read")).collect()
-    }
-}
-
-async fn drain(mut planner: Planner) -> Result<(SourceFingerprint, Vec<ChunkPayload>), SourceError> {
-    let mut chunks = Vec::new();
-    while let Some(chunk) = planner.next_chunk().await? {
-        chunks.push(chunk);
-    }
-    assert_eq!(planner.next_chunk().await?, None, "the end stays the end");
-    Ok((planner.fingerprint().clone(), chunks))
-}
-
-async fn read_all(spec: &SourceSpec, fingerprint: &SourceFingerprint, chunks: &[ChunkPayload]) -> Vec<Record> {
-    let mut records = Vec::new();
-    for chunk in chunks {
-        let read = source::read(chunk, fingerprint, spec).await.expect("the chunk can be read");
-        assert_eq!(read.len() as u64, chunk.items);
-        assert_eq!(records.len() as u64, chunk.first);
-        records.extend(read);
-    }
-    for (position, record) in records.iter().enumerate() {
-        assert_eq!(record.position, position as u64);
-    }
-    records
-}
-
-fn csv(name: &str) -> SourceSpec {
-    SourceSpec { csv: Some(OneOrMany::One(name.to_owned())), ..SourceSpec::default() }
-}
-
-fn jsonl(name: &str) -> SourceSpec {
-    SourceSpec { jsonl: Some(OneOrMany::One(name.to_owned())), ..SourceSpec::default() }
-}
-
-fn columns(names: &[&str]) -> Option<Vec<String>> {
-    Some(names.iter().map(|name| (*name).to_owned()).collect())
-}
-
-fn reason(record: &Record) -> &str {
-    &record.item.as_ref().expect_err("it cannot be read").reason
-}
+use source_place::{Place, columns, csv, drain, jsonl, read_all, reason};
 
 // ---- what goes well ----------------------------------------------------------------------------
 
@@ -168,62 +74,6 @@ async fn a_pipe_is_copied_like_standard_input() {
     let writer = std::thread::spawn(move || std::fs::write(pipe, gzip(b"n\n1\n2\n")));
     assert_eq!(place.items(&csv("pipe")).await, [json!({"n": "1"}), json!({"n": "2"})]);
     writer.join().expect("the writer ends").expect("all is written");
-}
-
-#[tokio::test]
-async fn a_look_at_the_first_records_reads_no_more_than_these_and_writes_nothing() {
-    /// Lines without end.
-    struct Endless(Vec<u8>, std::sync::Arc<std::sync::atomic::AtomicUsize>);
-    impl std::io::Read for Endless {
-        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-            if self.0.is_empty() {
-                self.0.extend_from_slice(b"1,x\n");
-            }
-            let length = self.0.len().min(buffer.len());
-            buffer[..length].copy_from_slice(&self.0[..length]);
-            self.0.drain(..length);
-            self.1.fetch_add(length, std::sync::atomic::Ordering::Relaxed);
-            Ok(length)
-        }
-    }
-    let place = Place::new();
-    place.write("a.csv", "n,t\n7,\"a\nb\"\n8\n");
-    let read = std::sync::Arc::default();
-    let stdin = Endless(b"n,t\n".to_vec(), std::sync::Arc::clone(&read));
-    let files = ["a.csv", "-"].map(str::to_owned).to_vec();
-    let spec = SourceSpec { csv: Some(OneOrMany::Many(files)), ..SourceSpec::default() };
-    let base = place.dir.path().to_owned();
-    let records = source::peek(&spec, base, Some(Box::new(stdin)), 5).await.expect("read");
-    let seen: Vec<_> = records.iter().map(|record| (record.position, record.line, record.item.is_ok())).collect();
-    assert_eq!(
-        seen,
-        [(0, Some(2), true), (1, Some(4), false), (2, Some(2), true), (3, Some(3), true), (4, Some(4), true)]
-    );
-    assert_eq!(records[4].item, Ok(json!({ "n": "1", "t": "x" })));
-    assert!(read.load(std::sync::atomic::Ordering::Relaxed) < 64 * 1024, "{read:?}");
-    assert_eq!(std::fs::read_dir(place.dir.path()).expect("a folder").count(), 1, "nothing was spooled");
-}
-
-#[tokio::test]
-async fn the_first_records_are_those_of_the_batch_however_they_are_packed_and_encoded() {
-    let place = Place::new();
-    let text = "Report\n\nn,t\n1,é\n2,\"x\ny\"\n3\n4,z\n";
-    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    packed.write_all(text.as_bytes()).expect("packed");
-    place.write("a.gz", packed.finish().expect("packed"));
-    place.write("b.csv", encoding_rs::WINDOWS_1252.encode(text).0);
-    place.write("c.csv", format!("\u{feff}{text}"));
-    for (file, encoding) in [("a.gz", None), ("b.csv", Some("windows-1252")), ("c.csv", None)] {
-        let spec = SourceSpec { skip_lines: Some(2), encoding: encoding.map(str::to_owned), ..csv(file) };
-        let all = place.records(&spec, 2).await;
-        for limit in 1..=5 {
-            let seen = source::peek(&spec, place.dir.path().to_owned(), None, limit).await.expect("read");
-            assert_eq!(seen[..], all[..all.len().min(usize::try_from(limit).expect("small"))], "{file} {limit}");
-        }
-    }
-    let wrong = SourceSpec { encoding: Some("shift_jis".to_owned()), ..csv("b.csv") };
-    let error = source::peek(&wrong, place.dir.path().to_owned(), None, 9).await.expect_err("bytes").to_string();
-    assert!(error.starts_with("b.csv:4: these bytes are not Shift_JIS"), "{error}");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, absolute};
 
-use gristmill_core::definition::{BatchDefinition, OneOrMany};
+use gristmill_core::definition::{BatchDefinition, OneOrMany, SourceSpec};
 
 use super::origin::{Origin, Origins};
 use super::settings::Config;
@@ -77,7 +77,8 @@ fn sqlite_url(url: &str, folder: &Path) -> String {
 
 /// Makes a batch's paths absolute: its definition is sent to workers that were started elsewhere.
 fn resolve_batch(batch: &mut BatchDefinition, folder: &Path) {
-    for list in [&mut batch.source.csv, &mut batch.source.jsonl].into_iter().flatten() {
+    let SourceSpec { csv, jsonl, fixed, .. } = &mut batch.source;
+    for list in [csv, jsonl, fixed].into_iter().flatten() {
         match list {
             OneOrMany::One(path) => *path = far(folder, path),
             OneOrMany::Many(paths) => paths.iter_mut().for_each(|path| *path = far(folder, path)),

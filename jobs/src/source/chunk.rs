@@ -9,6 +9,7 @@ use super::csv::{self, RowReader};
 use super::cut::{Extent, Shape};
 use super::error::SourceError;
 use super::file;
+use super::fixed::{self, Field};
 use super::format::Format;
 use super::jsonl;
 use super::record::{Record, Unreadable};
@@ -74,21 +75,23 @@ pub(super) fn bytes(range: Range, fingerprint: &FileFingerprint) -> Result<Vec<u
 pub(super) struct ItemReader<'f> {
     columns: &'f [String],
     rows: Option<RowReader>,
+    fields: Vec<Field>,
 }
 
 impl<'f> ItemReader<'f> {
     pub(super) fn new(format: &Format, columns: &'f [String]) -> Self {
         let rows = match format.shape {
-            Shape::Csv { delimiter, quote } => Some(RowReader::new(delimiter, quote)),
-            Shape::Lines => None,
+            Shape::Csv { delimiter, quote, .. } => Some(RowReader::new(delimiter, quote)),
+            Shape::Lines | Shape::Fixed { .. } => None,
         };
-        Self { columns, rows }
+        Self { columns, rows, fields: format.fields.clone() }
     }
 
     /// The item of a record, whose line end is cut off.
     pub(super) fn item(&mut self, record: &[u8], unclosed: bool) -> Result<Value, Unreadable> {
         match &mut self.rows {
             Some(rows) => csv::item(rows, self.columns, record, unclosed),
+            None if !self.fields.is_empty() => fixed::item(&self.fields, record),
             None => jsonl::item(record),
         }
     }
@@ -114,7 +117,9 @@ pub(super) fn each(bytes: &[u8], mut line: u64, shape: Shape, mut found: impl Fn
         line += lines;
         let rest = &bytes[at..];
         let Some(extent) = shape.end(rest, true).filter(|_| !rest.is_empty()) else { return };
-        found(at, extent, line);
+        if !shape.is_comment(rest) {
+            found(at, extent, line);
+        }
         at += extent.next;
         line += extent.lines;
     }

@@ -7,7 +7,7 @@
 
 use std::io::Read;
 
-use memchr::{memchr, memchr_iter, memchr3};
+use memchr::{memchr, memchr_iter, memchr2, memchr3};
 
 /// How much is read at once. Grows only for a record that does not fit.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -21,9 +21,16 @@ pub(super) enum Shape {
         delimiter: u8,
         /// Around fields.
         quote: u8,
+        /// What a line begins with that is no record.
+        comment: Option<u8>,
     },
     /// One record per line.
     Lines,
+    /// One record per line, whose spaces belong to it.
+    Fixed {
+        /// What a line begins with that is no record.
+        comment: Option<u8>,
+    },
 }
 
 /// Where a record ends, counted from its first byte.
@@ -43,7 +50,7 @@ impl Shape {
     /// Returns how many bytes at the front belong to no record, and how many lines they are.
     pub(super) fn blank(self, bytes: &[u8]) -> (usize, u64) {
         let blank = |byte: &u8| match self {
-            Self::Csv { .. } => matches!(byte, b'\n' | b'\r'),
+            Self::Csv { .. } | Self::Fixed { .. } => matches!(byte, b'\n' | b'\r'),
             Self::Lines => byte.is_ascii_whitespace(),
         };
         let length = bytes.iter().position(|byte| !blank(byte)).unwrap_or(bytes.len());
@@ -54,11 +61,28 @@ impl Shape {
     /// `None` when these are the `last` ones.
     pub(super) fn end(self, bytes: &[u8], last: bool) -> Option<Extent> {
         match self {
-            Self::Csv { delimiter, quote } => csv_end(bytes, delimiter, quote, last),
-            Self::Lines => match memchr(b'\n', bytes) {
+            // In a comment a quote is nothing but a sign.
+            Self::Csv { delimiter, quote, .. } if !self.is_comment(bytes) => csv_end(bytes, delimiter, quote, last),
+            Self::Csv { .. } => match memchr2(b'\n', b'\r', bytes) {
+                Some(at) => {
+                    Some(Extent { content: at, next: at + 1, lines: u64::from(bytes[at] == b'\n'), unclosed: false })
+                }
+                None => last.then_some(Extent { content: bytes.len(), next: bytes.len(), lines: 0, unclosed: false }),
+            },
+            Self::Lines | Self::Fixed { .. } => match memchr(b'\n', bytes) {
                 Some(at) => Some(Extent { content: at, next: at + 1, lines: 1, unclosed: false }),
                 None => last.then_some(Extent { content: bytes.len(), next: bytes.len(), lines: 0, unclosed: false }),
             },
+        }
+    }
+
+    /// Whether what begins with these bytes is a comment, and no record.
+    pub(super) fn is_comment(self, bytes: &[u8]) -> bool {
+        match self {
+            Self::Csv { comment, .. } | Self::Fixed { comment } => {
+                comment.is_some() && bytes.first().copied() == comment
+            }
+            Self::Lines => false,
         }
     }
 }
@@ -170,10 +194,16 @@ impl<R: Read> RecordSplitter<R> {
 
     /// Returns the next record, or `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<Cut<'_>>, CutError> {
-        if !self.skip_blank()? {
-            return Ok(None);
-        }
-        let extent = self.find_end()?;
+        let extent = loop {
+            if !self.skip_blank()? {
+                return Ok(None);
+            }
+            let extent = self.find_end()?;
+            if !self.shape.is_comment(&self.buffer[self.start..self.end]) {
+                break extent;
+            }
+            self.advance(extent.next, extent.lines);
+        };
         if extent.content > self.limit {
             return Err(CutError::TooLong { line: self.line, unclosed: extent.unclosed });
         }
@@ -266,7 +296,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const CSV: Shape = Shape::Csv { delimiter: b',', quote: b'"' };
+    const CSV: Shape = Shape::Csv { delimiter: b',', quote: b'"', comment: None };
 
     /// Where it begins and ends, its line, its bytes.
     type Found = (u64, u64, u64, Vec<u8>);

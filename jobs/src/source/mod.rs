@@ -9,7 +9,7 @@
 //! * `spool`: spools of input that cannot be read by ranges; `text`: such input as UTF-8.
 //! * `cut`, `plan`: where records begin, and where chunks do.
 //! * `file`: the state of a file when it was planned, and whether it is still the same.
-//! * `chunk`, `csv`, `jsonl`, `record`: from bytes to records; `rows`: to the fields of each row, of JSON lines by `flat`.
+//! * `chunk`, `csv`, `fixed`, `jsonl`, `record`: from bytes to records; `rows`: to the fields of each row, of JSON lines by `flat`.
 //! * `sniff`: what a file looks like, for people; `peek`: its first records, for a trial.
 //! * `sql`: rows of a query.
 
@@ -18,6 +18,7 @@ mod csv;
 mod cut;
 mod error;
 mod file;
+mod fixed;
 mod flat;
 mod format;
 mod jsonl;

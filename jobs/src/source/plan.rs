@@ -170,7 +170,7 @@ pub(super) struct WidthCheck {
 impl WidthCheck {
     pub(super) fn new(format: &Format, expected: usize) -> Option<Self> {
         match (format.shape, format.ragged) {
-            (Shape::Csv { delimiter, quote }, Ragged::Error) => {
+            (Shape::Csv { delimiter, quote, .. }, Ragged::Error) => {
                 Some(Self { reader: RowReader::new(delimiter, quote), expected })
             }
             _ => None,
@@ -208,19 +208,21 @@ fn body(ready: &Ready, format: &Format) -> Result<Body, SourceError> {
     Ok(Body { fingerprint, from, line })
 }
 
-/// The names of the columns: those of the definition, or of the header, which is read then. Lines have none.
+/// The names of the columns: those of the definition, or of the header, which is read then. Lines of JSON have none.
 pub(super) fn columns<R: Read>(
     splitter: &mut RecordSplitter<R>,
     format: &Format,
     name: &str,
     wrong: impl FnOnce(CutError) -> SourceError,
 ) -> Result<Vec<String>, SourceError> {
-    let Shape::Csv { delimiter, quote } = format.shape else { return Ok(Vec::new()) };
+    let Shape::Csv { delimiter, quote, comment } = format.shape else {
+        return Ok(format.fields.iter().map(|field| field.name.clone()).collect());
+    };
     if let Some(columns) = &format.columns {
         return Ok(columns.clone());
     }
     let Some(row) = splitter.next().map_err(wrong)? else {
-        return Err(no_header(name, splitter.offset()));
+        return Err(no_header(name, splitter.offset(), comment.is_some()));
     };
     let mut reader = RowReader::new(delimiter, quote);
     csv::header(&mut reader, (row.bytes, row.unclosed), name, row.line, format.names)
@@ -257,8 +259,12 @@ pub(super) fn skipped(
     Ok((at, lines + 1))
 }
 
-fn no_header(name: &str, bytes: u64) -> SourceError {
-    let what = if bytes == 0 { "the file is empty" } else { "the file has blank lines only" };
+fn no_header(name: &str, bytes: u64, commented: bool) -> SourceError {
+    let what = match (bytes, commented) {
+        (0, _) => "the file is empty",
+        (_, false) => "the file has blank lines only",
+        (_, true) => "the file has blank lines and comments only",
+    };
     SourceError::Header {
         name: name.to_owned(),
         line: 1,

@@ -51,7 +51,7 @@ pub struct Look {
 /// When it is there and cannot be looked at, such as a pipe, which is not opened; and when its header is refused.
 pub fn look(spec: &SourceSpec, base_dir: &Path) -> Result<Option<Look>, SourceError> {
     let Ok(Origin::Files(files, format)) = format::origin(spec) else { return Ok(None) };
-    let Shape::Csv { delimiter, quote } = format.shape else { return Ok(None) };
+    let Shape::Csv { delimiter, quote, comment } = format.shape else { return Ok(None) };
     let Some(Input::File { name, path }) = names::inputs(files, base_dir).ok().and_then(|all| all.into_iter().next())
     else {
         return Ok(None);
@@ -61,10 +61,14 @@ pub fn look(spec: &SourceSpec, base_dir: &Path) -> Result<Option<Look>, SourceEr
     let mut splitter = RecordSplitter::new(text.as_slice(), format.shape, format.limit, 0, line);
     let columns = plan::columns(&mut splitter, &format, &name, |error| plan::cut_error(&name, format.limit, error))?;
     let behind = usize::try_from(splitter.place().0).unwrap_or(text.len());
-    let mut rows = records(&text[behind..], &format, (delimiter, quote), whole);
+    let mut rows = records(&text[behind..], &format, format.shape, whole);
     rows.truncate(SAMPLE_ROWS);
     let better = (spec.delimiter.is_none() && columns.len() == 1)
-        .then(|| DELIMITERS.into_iter().find(|other| fits(&records(&text, &format, (*other, quote), whole))))
+        .then(|| {
+            DELIMITERS
+                .into_iter()
+                .find(|other| fits(&records(&text, &format, Shape::Csv { delimiter: *other, quote, comment }, whole)))
+        })
         .flatten();
     let (delimiter, better) = (char::from(delimiter), better.map(char::from));
     Ok(Some(Look { file: name, delimiter, columns, rows, better }))
@@ -106,10 +110,11 @@ fn beginning(file: File, format: &Format, name: &str) -> Result<Option<Beginning
     Ok(Some(Beginning { text, line, whole }))
 }
 
-/// The fields of the first records, by a delimiter and a quote. The last one is left out where it may go on.
-fn records(text: &[u8], format: &Format, (delimiter, quote): (u8, u8), whole: bool) -> Vec<Vec<String>> {
+/// The fields of the first records of such a shape. The last one is left out where it may go on.
+fn records(text: &[u8], format: &Format, shape: Shape, whole: bool) -> Vec<Vec<String>> {
+    let Shape::Csv { delimiter, quote, .. } = shape else { return Vec::new() };
     let mut reader = RowReader::new(delimiter, quote);
-    let mut splitter = RecordSplitter::new(text, Shape::Csv { delimiter, quote }, format.limit, 0, 1);
+    let mut splitter = RecordSplitter::new(text, shape, format.limit, 0, 1);
     let mut records = Vec::new();
     while let Ok(Some(cut)) = splitter.next() {
         if records.len() == RECORDS_MAX || (!whole && usize::try_from(cut.to) == Ok(text.len())) || cut.unclosed {

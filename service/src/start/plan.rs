@@ -142,12 +142,12 @@ fn absolute(name: &str, folder: &Path) -> Result<PathBuf, DefinitionError> {
 
 fn replace_input(name: &str, definition: &mut BatchDefinition, input: OneOrMany) -> Result<(), StartError> {
     let source = &mut definition.source;
-    match (&mut source.csv, &mut source.jsonl) {
-        (Some(files), None) | (None, Some(files)) => {
+    match (&mut source.csv, &mut source.jsonl, &mut source.fixed) {
+        (Some(files), None, None) | (None, Some(files), None) | (None, None, Some(files)) => {
             *files = input;
             Ok(())
         }
-        (None, None) | (Some(_), Some(_)) => Err(StartError::Definition(DefinitionError {
+        _ => Err(StartError::Definition(DefinitionError {
             key: format!("batch.{name}.source"),
             problem: "it is not one list of files, so that no other file can take its place; leave the input out"
                 .to_owned(),

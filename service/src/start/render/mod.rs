@@ -119,11 +119,12 @@ pub(super) fn no_payload(kind: &str) -> String {
 
 fn source_in(spec: &SourceSpec, scope: &Scope) -> Result<SourceSpec, RenderError> {
     let mut found = spec.clone();
-    let (csv, jsonl) = (found.csv.take(), found.jsonl.take());
+    let (csv, jsonl, fixed) = (found.csv.take(), found.jsonl.take(), found.fixed.take());
     let query = found.sql.as_mut().map(|sql| std::mem::take(&mut sql.query));
     let mut found: SourceSpec = each_in(&found, &|_: &[String]| Place::Never, scope)?;
     found.csv = paths(csv, "csv", scope)?;
     found.jsonl = paths(jsonl, "jsonl", scope)?;
+    found.fixed = paths(fixed, "fixed", scope)?;
     if let (Some(sql), Some(query)) = (&mut found.sql, query) {
         sql.query = query;
         if sql.query.contains(MARK) && sql.bind.is_empty() {
