@@ -14,7 +14,9 @@ use crate::job::{DEFAULT_QUEUE, NewJob, Priority};
 pub use crate::one_or_many::OneOrMany;
 use crate::retry::RetryPolicy;
 use crate::schedule::ScheduleSpec;
-pub use crate::source_spec::{Compression, DuplicateColumns, FixedField, Ragged, SourceSpec, SqlSource};
+pub use crate::source_spec::{
+    Compression, DuplicateColumns, FixedField, JoinSpec, Missing, Ragged, SourceSpec, SqlSource,
+};
 
 /// How many items make a chunk unless their rows are so quick that a chunk is as many as suit the input's size.
 pub const CHUNK_ITEMS_DEFAULT: u64 = 500;
@@ -29,7 +31,8 @@ pub struct BatchDefinition {
     /// For people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Where the items come from.
+    /// Where the items come from; a list of sources is what `merge` says.
+    #[serde(deserialize_with = "crate::source_spec::one_or_several")]
     pub source: SourceSpec,
     /// How many items make a chunk: 1 to [`CHUNK_ITEMS_MAX`]. Unless said, [`CHUNK_ITEMS_DEFAULT`];
     /// of rows of separated values, and of JSON lines, that are only set, tested, computed and counted as many as suit the input's size.
@@ -298,19 +301,6 @@ pub struct SqlLookup {
     pub url: String,
     /// The table or view, with its schema before a dot where it needs one.
     pub table: String,
-}
-
-/// What happens to an item for which a lookup finds nothing.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Missing {
-    /// It goes on without the record.
-    #[default]
-    Keep,
-    /// It is set aside.
-    Quarantine,
-    /// It is skipped.
-    Skip,
 }
 
 /// What does the work on each item: exactly one of the three.

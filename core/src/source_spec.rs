@@ -1,11 +1,15 @@
 //! Where the items of a batch come from, as `source` spells it.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::duration::Span;
 use crate::one_or_many::OneOrMany;
 
-/// Where the items come from: exactly one of `csv`, `jsonl`, `fixed` and `sql`.
+/// Where the items come from: exactly one of `csv`, `jsonl`, `fixed`, `sql` and `merge`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SourceSpec {
@@ -22,6 +26,15 @@ pub struct SourceSpec {
     /// Rows of a query.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sql: Option<SqlSource>,
+    /// Several sources, one behind the other; each is one of the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merge: Option<Vec<SourceSpec>>,
+    /// The field in whose order the records of `merge` come: numbers by value, then other texts, then those without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Other sources whose records of the same key are added, one after the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub join: Option<Vec<JoinSpec>>,
     /// The fields of a line, for `fixed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fields: Option<Vec<FixedField>>,
@@ -59,6 +72,92 @@ pub struct SourceSpec {
     /// The longest line or record, in bytes: 1 MiB by default, 16 MiB at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record_bytes_max: Option<u64>,
+}
+
+impl SourceSpec {
+    /// Whether it is put together of several.
+    pub fn is_composite(&self) -> bool {
+        self.merge.is_some() || self.by.is_some() || self.join.is_some()
+    }
+
+    /// Does something with itself and with each source within it.
+    pub fn each(&mut self, act: &mut dyn FnMut(&mut Self)) {
+        act(self);
+        for one in self.merge.iter_mut().flatten() {
+            one.each(act);
+        }
+        for join in self.join.iter_mut().flatten() {
+            join.with.each(act);
+        }
+    }
+}
+
+impl JoinSpec {
+    /// The first file or glob that it names, for messages.
+    pub fn name(&self) -> &str {
+        let mut files = [&self.with.csv, &self.with.jsonl, &self.with.fixed].into_iter().flatten();
+        files.find_map(|files| files.as_slice().first()).map_or("the query", String::as_str)
+    }
+}
+
+/// A source whose records are added to those of another.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JoinSpec {
+    /// The other source: one of `csv`, `jsonl`, `fixed` and `sql`.
+    pub with: Box<SourceSpec>,
+    /// The field whose value is looked for.
+    pub on: String,
+    /// The other source's field that must equal it; the same name by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The field that gets the found record; by default its fields are merged into the item.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub into: Option<String>,
+    /// What happens to a record for which nothing is found.
+    #[serde(default)]
+    pub missing: Missing,
+}
+
+/// What happens to an item for which a lookup finds nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Missing {
+    /// It goes on without the record.
+    #[default]
+    Keep,
+    /// It is set aside.
+    Quarantine,
+    /// It is skipped.
+    Skip,
+}
+
+/// Reads a source, or a list of them, which is `merge`.
+///
+/// # Errors
+///
+/// Those of what is read.
+pub(crate) fn one_or_several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SourceSpec, D::Error> {
+    deserializer.deserialize_any(OneOrSeveral)
+}
+
+struct OneOrSeveral;
+
+impl<'de> Visitor<'de> for OneOrSeveral {
+    type Value = SourceSpec;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a table, or a list of tables")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<SourceSpec, A::Error> {
+        SourceSpec::deserialize(MapAccessDeserializer::new(map))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<SourceSpec, A::Error> {
+        let merge = Vec::deserialize(SeqAccessDeserializer::new(list))?;
+        Ok(SourceSpec { merge: Some(merge), ..SourceSpec::default() })
+    }
 }
 
 /// A field of a line of fixed width, in characters. Spaces at both of its ends are no part of the value.

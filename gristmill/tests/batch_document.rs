@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use gristmill_core::aggregate::{HavingSpec, MeasureSpec};
 use gristmill_core::definition::{
     AggregateJob, BatchDefinition, Callback, Callbacks, EmailEffect, EnrichSpec, ExecSpec, FixedField, FormatSpec,
-    HttpSpec, OutputSpec, ParseRule, ProcessSpec, SanitizeSpec, SourceSpec, SqlLookup, SqlOutput, SqlSource,
+    HttpSpec, JoinSpec, OutputSpec, ParseRule, ProcessSpec, SanitizeSpec, SourceSpec, SqlLookup, SqlOutput, SqlSource,
     ValidateSpec,
 };
 use gristmill_jobs::kind::payload::{EmailPayload, ExecPayload, HttpPayload, WebhookPayload};
@@ -33,6 +33,7 @@ fn sections() -> Vec<(&'static str, BTreeSet<String>)> {
     vec![
         ("`[batch.NAME]`", keys::<BatchDefinition>()),
         ("`source`", keys::<SourceSpec>()),
+        ("`source.join[]`", keys::<JoinSpec>()),
         ("`source.fields[]`", keys::<FixedField>()),
         ("`source.sql`", keys::<SqlSource>()),
         ("`aggregate_job`", keys::<AggregateJob>()),
@@ -95,8 +96,14 @@ fn source_around(heading: &str, key: &str, line: &str, example: bool) -> String 
     match (heading, key) {
         ("`source`", "fixed") if example => format!("[batch.b.source]\n{fields}{line}\n"),
         ("`source`", "fields") => format!("[batch.b.source]\nfixed = \"in.txt\"\n{line}\n"),
+        ("`source`", "by") => format!("[batch.b.source]\nmerge = [{{ csv = \"in.csv\" }}]\n{line}\n"),
         ("`source`", _) => {
-            format!("[batch.b.source]\n{}{line}\n", unless(&["csv", "jsonl", "fixed", "sql"], "csv = \"in.csv\""))
+            let base = unless(&["csv", "jsonl", "fixed", "sql", "merge"], "csv = \"in.csv\"");
+            format!("[batch.b.source]\n{base}{line}\n")
+        }
+        ("`source.join[]`", _) => {
+            let base = unless(&["with"], "with = { csv = \"more.csv\" }") + &unless(&["on"], "on = \"id\"");
+            format!("[batch.b.source]\ncsv = \"in.csv\"\n[[batch.b.source.join]]\n{base}{line}\n")
         }
         _ => {
             let base = [("name", "\"id\""), ("start", "1"), ("width", "4")];
@@ -113,7 +120,7 @@ fn around(heading: &str, key: &str, line: &str, example: bool) -> String {
     let source = "[batch.b]\nsource = { csv = \"in.csv\" }\n";
     let body = match heading {
         "`[batch.NAME]`" => format!("[batch.b]\n{}{line}\n", unless(&["source"], "source = { csv = \"in.csv\" }")),
-        "`source`" | "`source.fields[]`" => source_around(heading, key, line, example),
+        "`source`" | "`source.join[]`" | "`source.fields[]`" => source_around(heading, key, line, example),
         "`source.sql`" => {
             let query = if key == "bind" { "SELECT {{0}}, {{1}}" } else { "SELECT 1" };
             let base = [("url", "env:SHOP"), ("query", query), ("key", "id")];

@@ -122,11 +122,25 @@ impl Number {
     pub fn of_text(text: &str) -> Option<Self> {
         match decimal_text(text) {
             Some(short) => {
-                let scale = NUMBER_SCALE as u32 - short.scale();
+                let scale = SCALE + 1 - short.scale();
                 Some(Self(BigInt::from(short.mantissa()) * BigInt::from(10).pow(scale)))
             }
             None => Self::of_long_text(text),
         }
+    }
+
+    /// Bytes that are ordered as the numbers are, whatever follows them.
+    pub fn sortable(&self) -> Vec<u8> {
+        let magnitude = self.0.magnitude().to_bytes_be();
+        // A number has at most 128 digits, which are fewer bytes.
+        let mut bytes = vec![u8::try_from(magnitude.len()).unwrap_or(u8::MAX)];
+        bytes.extend(magnitude);
+        let negative = self.0.sign() == Sign::Minus;
+        if negative {
+            bytes.iter_mut().for_each(|byte| *byte = !*byte);
+        }
+        bytes.insert(0, u8::from(!negative));
+        bytes
     }
 
     fn of_long_text(text: &str) -> Option<Self> {
@@ -355,6 +369,8 @@ mod tests {
         for (at, text) in sorted.iter().enumerate() {
             for (other_at, other) in sorted.iter().enumerate() {
                 assert_eq!(number(text).cmp(&number(other)), at.cmp(&other_at), "{text} and {other}");
+                let sortable = |text: &str| number(text).sortable();
+                assert_eq!(sortable(text).cmp(&sortable(other)), at.cmp(&other_at), "{text} and {other}");
             }
         }
         assert_eq!(number("2.50"), number("2.5"));

@@ -327,6 +327,7 @@ impl Findings<'_> {
             ("jsonl", source.jsonl.is_some()),
             ("fixed", source.fixed.is_some()),
             ("sql", source.sql.is_some()),
+            ("merge", source.merge.is_some()),
         ];
         self.exactly_one(&join(key, "source"), &inputs);
         if inputs.iter().filter(|(_, given)| *given).count() == 1 {
@@ -480,7 +481,7 @@ mod tests {
             ("[batch.a]\nchunk = 5\n", "c.toml:1: `batch.a`: `source` is missing here"),
             (
                 "[batch.a]\nsource = {}\n",
-                "c.toml:2: `batch.a.source`: says nothing; give one of `csv`, `jsonl`, `fixed`, `sql`",
+                "c.toml:2: `batch.a.source`: says nothing; give one of `csv`, `jsonl`, `fixed`, `sql`, `merge`",
             ),
             (
                 "[batch.a]\nsource = { csv = \"a\", jsonl = \"b\" }\n",

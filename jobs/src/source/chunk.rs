@@ -3,16 +3,15 @@
 use std::io::{Read, Seek, SeekFrom};
 
 use gristmill_core::chunk::{FileFingerprint, SourceFingerprint};
-use serde_json::Value;
 
-use super::csv::{self, RowReader};
 use super::cut::{Extent, Shape};
 use super::error::SourceError;
 use super::file;
-use super::fixed::{self, Field};
 use super::format::Format;
-use super::jsonl;
-use super::record::{Record, Unreadable};
+use super::gather;
+use super::item::ItemReader;
+use super::record::Record;
+use super::stream::Streamed;
 
 /// A byte range of one of the source's files, and the plan's record of it.
 #[derive(Debug, Clone, Copy)]
@@ -71,39 +70,18 @@ pub(super) fn bytes(range: Range, fingerprint: &FileFingerprint) -> Result<Vec<u
     Ok(bytes)
 }
 
-/// Makes items of the records of one file.
-pub(super) struct ItemReader<'f> {
-    columns: &'f [String],
-    rows: Option<RowReader>,
-    fields: Vec<Field>,
-}
-
-impl<'f> ItemReader<'f> {
-    pub(super) fn new(format: &Format, columns: &'f [String]) -> Self {
-        let rows = match format.shape {
-            Shape::Csv { delimiter, quote, .. } => Some(RowReader::new(delimiter, quote)),
-            Shape::Lines | Shape::Fixed { .. } => None,
-        };
-        Self { columns, rows, fields: format.fields.clone() }
-    }
-
-    /// The item of a record, whose line end is cut off.
-    pub(super) fn item(&mut self, record: &[u8], unclosed: bool) -> Result<Value, Unreadable> {
-        match &mut self.rows {
-            Some(rows) => csv::item(rows, self.columns, record, unclosed),
-            None if !self.fields.is_empty() => fixed::item(&self.fields, record),
-            None => jsonl::item(record),
-        }
-    }
-}
-
 fn records(bytes: &[u8], range: Range, columns: &[String], format: &Format) -> Vec<Record> {
     let mut reader = ItemReader::new(format, columns);
     let mut records = Vec::with_capacity(usize::try_from(range.items).unwrap_or(0).min(bytes.len()));
     each(bytes, range.line, format.shape, |from, extent, line| {
         let record = &bytes[from..from + extent.content];
-        let item = reader.item(record, extent.unclosed);
-        records.push(Record { position: range.first + records.len() as u64, line: Some(line), item });
+        let position = range.first + records.len() as u64;
+        records.push(if format.gathered {
+            let Streamed { line, item } = gather::read_line(record);
+            Record { position, line, item }
+        } else {
+            Record { position, line: Some(line), item: reader.item(record, extent.unclosed) }
+        });
     });
     records
 }

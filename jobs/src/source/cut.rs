@@ -223,6 +223,11 @@ impl<R: Read> RecordSplitter<R> {
         self.offset
     }
 
+    /// What it reads from.
+    pub(super) fn reader(&self) -> &R {
+        &self.reader
+    }
+
     /// Returns how many bytes have been scanned, and the line on which the next one is.
     pub(super) fn place(&self) -> (u64, u64) {
         (self.offset, self.line)

@@ -38,17 +38,42 @@ pub(super) struct Format {
     pub(super) names: HeaderNames,
     /// The fields of a line of fixed width.
     pub(super) fields: Vec<Field>,
+    /// Whether it is a spool of several sources, each of whose lines says where it is from.
+    pub(super) gathered: bool,
 }
 
-/// The two families of sources, and what the definition names.
+impl Format {
+    /// Records of this shape about which nothing else is said.
+    pub(super) fn plain(shape: Shape) -> Self {
+        Self {
+            shape,
+            limit: usize::try_from(RECORD_BYTES_DEFAULT).unwrap_or(usize::MAX),
+            encoding: None,
+            compression: None,
+            columns: None,
+            ragged: Ragged::default(),
+            skip_lines: 0,
+            names: HeaderNames::default(),
+            fields: Vec::new(),
+            gathered: false,
+        }
+    }
+}
+
+/// The families of sources, and what the definition names.
 #[derive(Debug)]
 pub(super) enum Origin<'a> {
     Files(&'a [String], Format),
     Sql(&'a gristmill_core::definition::SqlSource),
+    /// Several in one: see [`gather`](super::gather).
+    Gathered,
 }
 
 /// Checks a definition's source without looking at any file.
 pub(super) fn origin(spec: &SourceSpec) -> Result<Origin<'_>, SourceError> {
+    if spec.is_composite() {
+        return Ok(Origin::Gathered);
+    }
     match (&spec.csv, &spec.jsonl, &spec.fixed, &spec.sql) {
         (Some(csv), None, None, None) => {
             only_for("fixed", &of_fixed(spec))?;
@@ -83,7 +108,9 @@ pub(super) fn origin(spec: &SourceSpec) -> Result<Origin<'_>, SourceError> {
             }
             Ok(Origin::Sql(sql))
         }
-        (None, None, None, None) => Err(setting("it names no input; give one of `csv`, `jsonl`, `fixed` and `sql`")),
+        (None, None, None, None) => {
+            Err(setting("it names no input; give one of `csv`, `jsonl`, `fixed`, `sql` and `merge`"))
+        }
         _ => Err(setting("it names more than one input; give exactly one of `csv`, `jsonl`, `fixed` and `sql`")),
     }
 }
@@ -132,6 +159,7 @@ fn format(spec: &SourceSpec, shape: Shape) -> Result<Format, SourceError> {
         ragged: spec.ragged,
         skip_lines: skip_lines(spec)?,
         names: header_names(spec)?,
+        gathered: false,
         fields: if spec.fixed.is_some() { fixed::fields(spec, RECORD_BYTES_MAX)? } else { Vec::new() },
     })
 }

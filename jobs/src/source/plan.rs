@@ -54,7 +54,8 @@ impl FilePlan {
         for ready in files {
             let body = body(ready, &format)?;
             if let Some(first) = bodies.first() {
-                same_header(&first.fingerprint, &body.fingerprint)?;
+                let (ours, theirs) = (&first.fingerprint, &body.fingerprint);
+                same_header((&ours.name, &ours.columns), (&theirs.name, &theirs.columns))?;
             }
             bodies.push(body);
         }
@@ -272,21 +273,24 @@ fn no_header(name: &str, bytes: u64, commented: bool) -> SourceError {
     }
 }
 
-fn same_header(first: &FileFingerprint, other: &FileFingerprint) -> Result<(), SourceError> {
-    if first.columns == other.columns {
+/// Whether the columns of a file, each with its name, are those of the first.
+pub(super) fn same_header(
+    (first, ours): (&str, &[String]),
+    (name, theirs): (&str, &[String]),
+) -> Result<(), SourceError> {
+    if ours == theirs {
         return Ok(());
     }
-    let pairs = first.columns.iter().zip(&other.columns).enumerate();
+    let pairs = ours.iter().zip(theirs).enumerate();
     let difference = match pairs.into_iter().find(|(_, (ours, theirs))| ours != theirs) {
         Some((at, (ours, theirs))) => format!("column {} is `{theirs}` here and `{ours}` there", at + 1),
-        None => format!("there are {} columns here and {} there", other.columns.len(), first.columns.len()),
+        None => format!("there are {} columns here and {} there", theirs.len(), ours.len()),
     };
     Err(SourceError::Header {
-        name: other.name.clone(),
+        name: name.to_owned(),
         line: 1,
         problem: format!(
-            "the header differs from that of {}: {difference}; files of one source need the same columns in the same order",
-            first.name
+            "the header differs from that of {first}: {difference}; files of one source need the same columns in the same order"
         ),
     })
 }

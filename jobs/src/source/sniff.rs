@@ -15,7 +15,7 @@ use super::cut::{RecordSplitter, Shape};
 use super::error::SourceError;
 use super::format::{self, Format, Origin};
 use super::names::{self, Input};
-use super::{peek, plan};
+use super::{plan, stream};
 
 /// How much of a file is looked at.
 const BYTES_MAX: u64 = 64 * 1024;
@@ -56,7 +56,7 @@ pub fn look(spec: &SourceSpec, base_dir: &Path) -> Result<Option<Look>, SourceEr
     else {
         return Ok(None);
     };
-    let Some(beginning) = beginning(peek::regular(&name, &path)?, &format, &name)? else { return Ok(None) };
+    let Some(beginning) = beginning(stream::regular(&name, &path)?, &format, &name)? else { return Ok(None) };
     let Beginning { text, line, whole } = beginning;
     let mut splitter = RecordSplitter::new(text.as_slice(), format.shape, format.limit, 0, line);
     let columns = plan::columns(&mut splitter, &format, &name, |error| plan::cut_error(&name, format.limit, error))?;

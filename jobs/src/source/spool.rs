@@ -4,7 +4,7 @@
 //! payloads instead would carry the whole input through the store.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use encoding_rs::UTF_8;
@@ -112,24 +112,43 @@ pub fn remove_spooled(fingerprint: &SourceFingerprint) -> Result<Option<u32>, So
 }
 
 fn spool(name: String, stream: Stream, format: &Format, room: &Room<'_>) -> Result<Ready, SourceError> {
-    let dir = std::path::absolute(room.dir).map_err(|error| refused(&name, room.dir, &error))?;
-    crate::folder::make(&dir).map_err(|error| refused(&name, &dir, &error))?;
+    made(name, room, |copy| copy.fill(stream, format))
+}
+
+/// The folder of spools, which is made when it is missing.
+pub(super) fn folder(name: &str, dir: &Path) -> Result<PathBuf, SourceError> {
+    let dir = std::path::absolute(dir).map_err(|error| refused(name, dir, &error))?;
+    crate::folder::make(&dir).map_err(|error| refused(name, &dir, &error))?;
+    Ok(dir)
+}
+
+/// Makes a spool of whatever is written into it.
+pub(super) fn made(
+    name: String,
+    room: &Room<'_>,
+    fill: impl FnOnce(&mut Copy<'_>) -> Result<(), SourceError>,
+) -> Result<Ready, SourceError> {
+    let dir = folder(&name, room.dir)?;
     let id = Uuid::now_v7();
     // It has another name until it is complete, so that a part is never taken for the whole.
     let part = dir.join(format!("{id}.part"));
     let whole = dir.join(format!("{id}.{COPY_ENDING}"));
     let file = create(&part).map_err(|error| refused(&name, &part, &error))?;
     let mut spooled = Spooled { path: part, keep: false };
+    let file = BufWriter::with_capacity(BUFFER_BYTES, file);
     let mut copy = Copy { name: &name, path: &spooled.path, file, written: 0, bytes_max: room.bytes_max };
-    copy.fill(stream, format)?;
-    copy.file.sync_all().map_err(|error| refused(&name, &spooled.path, &error))?;
+    fill(&mut copy)?;
+    copy.file
+        .flush()
+        .and_then(|()| copy.file.get_ref().sync_all())
+        .map_err(|error| refused(&name, &spooled.path, &error))?;
     std::fs::rename(&spooled.path, &whole).map_err(|error| refused(&name, &whole, &error))?;
     spooled.path.clone_from(&whole);
     File::open(&dir).and_then(|dir| dir.sync_all()).map_err(|error| refused(&name, &dir, &error))?;
     Ok(Ready { name, path: whole, spooled: Some(spooled) })
 }
 
-fn create(path: &Path) -> std::io::Result<File> {
+pub(super) fn create(path: &Path) -> std::io::Result<File> {
     let mut options = File::options();
     options.write(true).create_new(true);
     // The input may hold data that other users of the machine must not see.
@@ -138,10 +157,11 @@ fn create(path: &Path) -> std::io::Result<File> {
     options.open(path)
 }
 
-struct Copy<'a> {
+/// A spool in the making.
+pub(super) struct Copy<'a> {
     name: &'a str,
     path: &'a Path,
-    file: File,
+    file: BufWriter<File>,
     written: u64,
     bytes_max: u64,
 }
@@ -160,7 +180,7 @@ impl Copy<'_> {
         }
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<(), SourceError> {
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), SourceError> {
         self.written += bytes.len() as u64;
         if self.written > self.bytes_max {
             return Err(SourceError::TooMuch { name: self.name.to_owned(), limit: self.bytes_max });
@@ -169,6 +189,6 @@ impl Copy<'_> {
     }
 }
 
-fn refused(name: &str, path: &Path, error: &std::io::Error) -> SourceError {
+pub(super) fn refused(name: &str, path: &Path, error: &std::io::Error) -> SourceError {
     SourceError::Spool { name: name.to_owned(), path: path.display().to_string(), problem: error.to_string() }
 }

@@ -142,6 +142,13 @@ fn absolute(name: &str, folder: &Path) -> Result<PathBuf, DefinitionError> {
 
 fn replace_input(name: &str, definition: &mut BatchDefinition, input: OneOrMany) -> Result<(), StartError> {
     let source = &mut definition.source;
+    if source.is_composite() {
+        return Err(StartError::Definition(DefinitionError {
+            key: format!("batch.{name}.source"),
+            problem: "it is put together of several, and it is not known which one another file would replace; leave the input out"
+                .to_owned(),
+        }));
+    }
     match (&mut source.csv, &mut source.jsonl, &mut source.fixed) {
         (Some(files), None, None) | (None, Some(files), None) | (None, None, Some(files)) => {
             *files = input;
