@@ -9,7 +9,7 @@ use crate::batch::BatchState;
 use crate::definition::{BatchDefinition, Callback, Callbacks, WebhookEffect};
 use crate::id::{BatchId, JobId};
 use crate::job::NewJob;
-use crate::result_table;
+use crate::result_mail;
 
 crate::words! {
     /// The event that a batch reports.
@@ -83,7 +83,7 @@ pub fn jobs(teller: &Teller<'_>, event: Event, data: &Value, mut id: impl FnMut(
     let Teller { batch, generation, definition, .. } = teller;
     let mut jobs = Vec::new();
     for (number, callback) in event.effects(&definition.on).iter().enumerate() {
-        for (kind, recipient, payload) in messages(callback, event, teller.state, data) {
+        for (kind, recipient, payload) in messages(callback, event, teller, data) {
             jobs.push(NewJob {
                 tenant: teller.tenant.to_owned(),
                 // Workers serve the batch's own queue; whether any other queue is served is not known here.
@@ -99,17 +99,22 @@ pub fn jobs(teller: &Teller<'_>, event: Event, data: &Value, mut id: impl FnMut(
 }
 
 /// Kind, recipient and payload of each message of an effect.
-fn messages(callback: &Callback, event: Event, state: BatchState, data: &Value) -> Vec<(&'static str, String, Value)> {
+fn messages(
+    callback: &Callback,
+    event: Event,
+    teller: &Teller<'_>,
+    data: &Value,
+) -> Vec<(&'static str, String, Value)> {
     let mut messages = Vec::new();
     if let Some(email) = &callback.email {
         let template = email.template.as_deref().unwrap_or_else(|| event.template());
-        let shown = result_table::for_mail(data);
+        let shown = result_mail::data(data, &teller.definition.aggregate);
         for to in email.to.as_slice() {
             messages.push(("email", to.clone(), json!({ "to": to, "template": template, "data": shown })));
         }
     }
     if let Some(webhook) = &callback.webhook {
-        let mut payload = json!({ "url": webhook.url(), "type": event.webhook(state), "data": data });
+        let mut payload = json!({ "url": webhook.url(), "type": event.webhook(teller.state), "data": data });
         if let WebhookEffect::Full { secret_env: Some(secret_env), .. } = webhook {
             payload["secret_env"] = json!(secret_env);
         }

@@ -14,6 +14,9 @@ use crate::job::{DEFAULT_QUEUE, NewJob, Priority};
 pub use crate::one_or_many::OneOrMany;
 use crate::retry::RetryPolicy;
 use crate::schedule::ScheduleSpec;
+pub use crate::source_spec::{
+    Compression, DuplicateColumns, FixedField, JoinSpec, Missing, Ragged, SourceSpec, SqlSource,
+};
 
 /// How many items make a chunk unless their rows are so quick that a chunk is as many as suit the input's size.
 pub const CHUNK_ITEMS_DEFAULT: u64 = 500;
@@ -28,7 +31,8 @@ pub struct BatchDefinition {
     /// For people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Where the items come from.
+    /// Where the items come from; a list of sources is what `merge` says.
+    #[serde(deserialize_with = "crate::source_spec::one_or_several")]
     pub source: SourceSpec,
     /// How many items make a chunk: 1 to [`CHUNK_ITEMS_MAX`]. Unless said, [`CHUNK_ITEMS_DEFAULT`];
     /// of rows of separated values, and of JSON lines, that are only set, tested, computed and counted as many as suit the input's size.
@@ -139,120 +143,6 @@ fn default_attempts() -> u32 {
 
 fn default_timeout() -> Span {
     Span(std::time::Duration::from_secs(15 * 60))
-}
-
-/// Where the items come from: exactly one of `csv`, `jsonl` and `sql`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SourceSpec {
-    /// Files of separated values with a header: paths, globs, or `-` for standard input.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub csv: Option<OneOrMany>,
-    /// Files with one JSON object per line: paths, globs, or `-` for standard input. A line with a number that would
-    /// have to be rounded is set aside: write exact decimals as strings.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub jsonl: Option<OneOrMany>,
-    /// Rows of a query.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sql: Option<SqlSource>,
-    /// What separates fields; one ASCII character. `,` by default.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub delimiter: Option<String>,
-    /// What quotes fields; one ASCII character. `"` by default.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub quote: Option<String>,
-    /// A WHATWG encoding label such as `utf-8`, `windows-1252`, `utf-16le`. UTF-8 by default, unless a byte-order mark
-    /// says otherwise.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub encoding: Option<String>,
-    /// `none`, `gzip`, `zstd`, `xz`, `bzip2` or `zip`; by default the file's first bytes decide.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub compression: Option<Compression>,
-    /// The columns' names, for files without a header.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub columns: Option<Vec<String>>,
-    /// How many lines at the beginning of each file, before its header, are no part of the table: 0 by default.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub skip_lines: Option<u64>,
-    /// Whether white space around the names in the header is removed.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub trim_header: bool,
-    /// What happens when the header names a column twice: `error` by default, or `rename`: the second `a` becomes `a_2`.
-    #[serde(default, skip_serializing_if = "DuplicateColumns::is_error")]
-    pub duplicate_columns: DuplicateColumns,
-    /// What happens to a row with too few or too many fields: `quarantine` by default, or `error`.
-    #[serde(default)]
-    pub ragged: Ragged,
-    /// The longest line or record, in bytes: 1 MiB by default, 16 MiB at most.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub record_bytes_max: Option<u64>,
-}
-
-/// What happens when a header names a column twice.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DuplicateColumns {
-    /// The batch cannot start.
-    #[default]
-    Error,
-    /// The second and all further ones get a number: `a`, `a_2`, `a_3`.
-    Rename,
-}
-
-impl DuplicateColumns {
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
-    fn is_error(&self) -> bool {
-        *self == Self::Error
-    }
-}
-
-/// How a source is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Compression {
-    /// Not compressed.
-    None,
-    /// RFC 1952.
-    Gzip,
-    /// RFC 8878.
-    Zstd,
-    /// What `xz` writes.
-    Xz,
-    /// What `bzip2` writes.
-    Bzip2,
-    /// An archive with one file.
-    Zip,
-}
-
-/// What happens to a row whose width differs from the header's.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Ragged {
-    /// The row is set aside and the batch goes on.
-    #[default]
-    Quarantine,
-    /// The batch cannot start.
-    Error,
-}
-
-/// Rows of a query, cut by ranges of a key.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SqlSource {
-    /// `postgres://…` or `sqlite://…`; or `env:NAME` to read it from the environment, so that the copy of the
-    /// definition that each batch keeps holds no password.
-    pub url: String,
-    /// A `SELECT` without `ORDER BY` and `LIMIT`.
-    pub query: String,
-    /// A unique column of the query, by which the rows are sorted.
-    pub key: String,
-    /// The values of the places `{{0}}`, `{{1}}` … in the query, which are sent beside it and never read as SQL.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub bind: Vec<serde_json::Value>,
-    /// How long the database may take for one answer, for the plan or for a chunk: 5 minutes by default. On PostgreSQL it
-    /// is the `statement_timeout` as well.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub answer_timeout: Option<Span>,
 }
 
 /// The JSON Schema that an item must satisfy: exactly one of the two.
@@ -411,19 +301,6 @@ pub struct SqlLookup {
     pub url: String,
     /// The table or view, with its schema before a dot where it needs one.
     pub table: String,
-}
-
-/// What happens to an item for which a lookup finds nothing.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Missing {
-    /// It goes on without the record.
-    #[default]
-    Keep,
-    /// It is set aside.
-    Quarantine,
-    /// It is skipped.
-    Skip,
 }
 
 /// What does the work on each item: exactly one of the three.

@@ -36,7 +36,8 @@
 //! * [`mod@words`]: enums whose values are words.
 //! * `schema` (feature): schemas of what is shown and read.
 //! * [`json`]: how JSON from others is read: exactly, or not at all.
-//! * [`aggregate`]: how the chunks' partial results are merged; [`result_table`]: what came of it, as tables.
+//! * [`aggregate`]: how the chunks' partial results are merged; [`result_table`]: what came of it, as tables, in mails
+//!   as [`result_mail`] says.
 
 pub mod access;
 pub mod aggregate;
@@ -71,6 +72,7 @@ pub mod membership;
 pub mod one_or_many;
 pub mod operation;
 pub mod query;
+pub mod result_mail;
 pub mod result_table;
 pub mod retry;
 pub mod schedule;
@@ -80,6 +82,7 @@ pub mod schema;
 mod schemas;
 pub mod settle;
 pub mod slice;
+pub mod source_spec;
 pub mod split;
 pub mod trace;
 pub mod unfit;

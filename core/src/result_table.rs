@@ -3,12 +3,15 @@
 //! Everything is told from the result alone, so that it can be shown where the definition is not at hand.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+use crate::aggregate::Number;
 use crate::formula;
 
-/// The name of the table of all measures that have just one value.
+/// The name of the table of all measures that have just one value; followed by a number where a measure with a table of its
+/// own is called so.
 pub const FIGURES: &str = "figures";
 
 /// A table.
@@ -25,18 +28,26 @@ pub struct ResultTable {
 /// All tables of a result: first the measures that have just one value, then one for each of the others.
 pub fn tables(result: &Value) -> Vec<ResultTable> {
     let measures = || result.as_object().into_iter().flatten();
-    let figures: Vec<Vec<Value>> = measures()
+    let rows: Vec<Vec<Value>> = measures()
         .filter(|(_, value)| is_cell(value))
         .map(|(name, value)| vec![name.clone().into(), value.clone()])
         .collect();
+    let others: Vec<ResultTable> =
+        measures().filter(|(_, value)| !is_cell(value)).map(|(name, value)| table(name, value)).collect();
+    let name = free(FIGURES, |name| others.iter().any(|table| table.name == name));
     let columns = ["measure", "value"].map(str::to_owned).to_vec();
-    let figures = (!figures.is_empty()).then(|| ResultTable { name: FIGURES.to_owned(), columns, rows: figures });
-    let others = measures().filter(|(_, value)| !is_cell(value)).map(|(name, value)| table(name, value));
+    let figures = (!rows.is_empty()).then_some(ResultTable { name, columns, rows });
     figures.into_iter().chain(others).collect()
 }
 
-/// A value that is one cell: an estimate and a number that is not known are objects, too.
-fn is_cell(value: &Value) -> bool {
+/// The name, or with the first number behind it that makes it another than those that are taken.
+fn free(name: &str, taken: impl Fn(&str) -> bool) -> String {
+    let numbered = (2_u32..).map(|number| format!("{name} {number}"));
+    std::iter::once(name.to_owned()).chain(numbered).find(|name| !taken(name)).unwrap_or_default()
+}
+
+/// Whether a value is one cell: an estimate and a number that is not known are objects, too.
+pub fn is_cell(value: &Value) -> bool {
     match value {
         Value::Object(object) => note(object).is_some(),
         Value::Array(_) => false,
@@ -57,54 +68,83 @@ fn note(object: &Map<String, Value>) -> Option<String> {
 }
 
 fn table(name: &str, value: &Value) -> ResultTable {
-    let mut columns: Vec<String> = Vec::new();
-    let mut rows = Vec::new();
+    let mut made = Rows::default();
     match value {
-        Value::Array(items) => {
-            for item in items {
-                add_row(&mut columns, &mut rows, item, Vec::new());
-            }
-        }
-        _ => descend(value, &mut Vec::new(), &mut columns, &mut rows),
+        Value::Array(items) => items.iter().for_each(|item| made.add(&[], item)),
+        _ => made.descend(value, &mut Vec::new()),
     }
-    for row in &mut rows {
-        row.resize(columns.len(), Value::Null);
-    }
-    ResultTable { name: name.to_owned(), columns, rows }
+    made.table(name)
 }
 
-/// Groups within groups, down to the ones with values in them.
-fn descend(value: &Value, above: &mut Vec<Value>, columns: &mut Vec<String>, rows: &mut Vec<Vec<Value>>) {
-    let Value::Object(groups) = value else { return };
-    for (key, value) in groups {
-        above.push(key.clone().into());
-        match value {
-            Value::Object(inner) if !is_cell(value) && inner.values().all(is_cell) => {
-                add_row(columns, rows, value, above.clone());
-            }
-            Value::Object(_) if !is_cell(value) => descend(value, above, columns, rows),
-            value => add_row(columns, rows, &json!({ "value": value }), above.clone()),
-        }
-        above.pop();
-    }
+/// Rows in the making.
+#[derive(Default)]
+struct Rows {
+    /// How many keys a row has at most. They have no names here.
+    depth: usize,
+    /// The names of the fields.
+    fields: Vec<String>,
+    /// The place of each name.
+    places: HashMap<String, usize>,
+    /// The keys and the fields of each row.
+    rows: Vec<(Vec<Value>, Vec<Value>)>,
 }
 
-/// Adds a row: the keys of its group, which have no names here, and its fields.
-fn add_row(columns: &mut Vec<String>, rows: &mut Vec<Vec<Value>>, item: &Value, above: Vec<Value>) {
-    let named = (0..above.len()).map(|at| if at == 0 { "group".to_owned() } else { format!("group {}", at + 1) });
-    let keys = named.zip(above);
-    let plain = Map::from_iter([("value".to_owned(), item.clone())]);
-    let fields = item.as_object().unwrap_or(&plain).iter().map(|(name, value)| (name.clone(), value.clone()));
-    let mut row = vec![Value::Null; columns.len()];
-    for (name, value) in keys.chain(fields) {
-        let place = columns.iter().position(|column| *column == name).unwrap_or_else(|| {
-            columns.push(name);
-            columns.len() - 1
+impl Rows {
+    /// Groups within groups, down to the ones with values in them.
+    fn descend(&mut self, value: &Value, above: &mut Vec<Value>) {
+        let Value::Object(groups) = value else { return };
+        for (key, value) in groups {
+            above.push(key.clone().into());
+            match value {
+                Value::Object(inner) if !is_cell(value) && inner.values().all(is_cell) => self.add(above, value),
+                Value::Object(_) if !is_cell(value) => self.descend(value, above),
+                value => self.add(above, value),
+            }
+            above.pop();
+        }
+    }
+
+    /// Adds a row: the keys of its group, and its fields or its only value.
+    fn add(&mut self, above: &[Value], item: &Value) {
+        let plain;
+        let fields = match item {
+            Value::Object(fields) if !is_cell(item) => fields,
+            value => {
+                plain = Map::from_iter([("value".to_owned(), value.clone())]);
+                &plain
+            }
+        };
+        let mut row = vec![Value::Null; self.fields.len()];
+        for (name, value) in fields {
+            let place = self.places.get(name).copied().unwrap_or_else(|| {
+                self.fields.push(name.clone());
+                self.places.insert(name.clone(), self.fields.len() - 1);
+                row.push(Value::Null);
+                self.fields.len() - 1
+            });
+            row[place] = value.clone();
+        }
+        self.depth = self.depth.max(above.len());
+        self.rows.push((above.to_vec(), row));
+    }
+
+    fn table(self, name: &str) -> ResultTable {
+        let Self { depth, fields, places, rows } = self;
+        let mut columns: Vec<String> = Vec::with_capacity(depth + fields.len());
+        for _ in 0..depth {
+            let key = free("group", |name| places.contains_key(name) || columns.iter().any(|column| column == name));
+            columns.push(key);
+        }
+        columns.extend(fields);
+        let rows = rows.into_iter().map(|(mut row, fields)| {
+            row.resize(depth, Value::Null);
+            row.extend(fields);
+            row.resize(columns.len(), Value::Null);
+            row
         });
-        row.resize(columns.len().max(row.len()), Value::Null);
-        row[place] = value;
+        let rows = rows.collect();
+        ResultTable { name: name.to_owned(), columns, rows }
     }
-    rows.push(row);
 }
 
 /// The text of a cell.
@@ -135,9 +175,9 @@ impl ResultTable {
     pub fn markdown(&self) -> String {
         let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
         let marks = (0..self.columns.len()).map(|place| if self.is_numeric(place) { "---:" } else { "---" }.to_owned());
-        let mut text = line(self.columns.iter().map(|name| markdown_cell(name)).collect()) + &line(marks.collect());
+        let mut text = line(self.columns.iter().map(|name| markdown_text(name)).collect()) + &line(marks.collect());
         for row in &self.rows {
-            text.push_str(&line(row.iter().map(|value| markdown_cell(&cell(value))).collect()));
+            text.push_str(&line(row.iter().map(|value| markdown_text(&cell(value))).collect()));
         }
         text
     }
@@ -146,7 +186,7 @@ impl ResultTable {
     pub fn is_numeric(&self, place: usize) -> bool {
         let number = |value: &Value| match value {
             Value::Null | Value::Number(_) => true,
-            Value::String(text) => crate::aggregate::decimal_text(text).is_some(),
+            Value::String(text) => Number::of_text(text).is_some(),
             Value::Object(object) => note(object).is_some(),
             _ => false,
         };
@@ -160,75 +200,47 @@ fn csv_cell(text: &str) -> String {
     if text.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.into_owned() }
 }
 
-fn markdown_cell(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('|', "\\|").replace('<', "&lt;").replace(['\n', '\r'], " ")
-}
-
-/// The data of a mail: its templates show groups as a name and a value, so the rows of tables become that in `result`; as
-/// they are they stand in `tables`, for templates of one's own.
-pub fn for_mail(data: &Value) -> Value {
-    let mut data = data.clone();
-    let Some(Value::Object(result)) = data.get_mut("result") else { return data };
-    let mut tables = Map::new();
-    for (name, value) in result.iter_mut() {
-        let is_table = matches!(&value, Value::Array(rows) if rows.iter().all(Value::is_object) && !is_ranking(rows));
-        let nested =
-            matches!(&value, Value::Object(groups) if !is_cell(value) && groups.values().any(|group| !is_cell(group)));
-        if is_table || nested {
-            let table = table(name, value);
-            let shown = shown(&table, if nested { depth(&table) } else { leading_texts(&table) });
-            tables.insert(name.clone(), std::mem::replace(value, shown));
+/// A text that Markdown shows as it is, in one line: nothing in it becomes a link, an image, mark-up, HTML or another cell.
+pub fn markdown_text(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut before = None;
+    for (at, sign) in text.char_indices() {
+        let rest = &text[at + sign.len_utf8()..];
+        match sign {
+            '&' => shown.push_str("&amp;"),
+            '<' => shown.push_str("&lt;"),
+            '>' => shown.push_str("&gt;"),
+            '\n' | '\r' => shown.push(' '),
+            sign => {
+                if is_markup(before, sign, rest) {
+                    shown.push('\\');
+                }
+                shown.push(sign);
+            }
         }
+        before = Some(sign);
     }
-    if !tables.is_empty() {
-        data["tables"] = Value::Object(tables);
+    shown
+}
+
+/// Whether a sign means something there. An address becomes a link where it begins, and an underscore within a word nothing.
+fn is_markup(before: Option<char>, sign: char, rest: &str) -> bool {
+    let inside = |sign: Option<char>| sign.is_some_and(char::is_alphanumeric);
+    match sign {
+        '\\' | '|' | '`' | '*' | '[' | ']' | '~' | '$' => true,
+        '!' => rest.starts_with('['),
+        '_' => !(inside(before) && inside(rest.chars().next())),
+        ':' => rest.starts_with("//"),
+        '.' => matches!(before, Some('w' | 'W')),
+        '#' | '+' | '-' => before.is_none() && rest.starts_with(' '),
+        _ => false,
     }
-    data
-}
-
-/// The rows of `top`, which have a value and a count.
-fn is_ranking(rows: &[Value]) -> bool {
-    let ranked = |row: &Value| {
-        row.as_object().is_some_and(|row| row.len() == 2 && row.contains_key("value") && row.contains_key("count"))
-    };
-    !rows.is_empty() && rows.iter().all(ranked)
-}
-
-/// How many columns of groups within groups come first.
-fn depth(table: &ResultTable) -> usize {
-    table.columns.iter().take_while(|name| *name == "group" || name.starts_with("group ")).count()
-}
-
-/// How many columns come before the first one of numbers; of a list of rows nothing says which are its keys.
-fn leading_texts(table: &ResultTable) -> usize {
-    (0..table.columns.len()).take_while(|place| !table.is_numeric(*place)).count().max(1)
-}
-
-/// Each row as a name, of its first columns, and a value.
-fn shown(table: &ResultTable, keys: usize) -> Value {
-    let mut shown = Map::new();
-    for row in &table.rows {
-        let text = |value: &Value| if value.is_null() { "-".to_owned() } else { cell(value).into_owned() };
-        let name = row.iter().take(keys).map(text).collect::<Vec<_>>().join(" / ");
-        let values: Vec<String> = match row.get(keys..).unwrap_or_default() {
-            [only] => vec![text(only)],
-            values => table.columns[keys..]
-                .iter()
-                .zip(values)
-                .map(|(column, value)| format!("{column} {}", text(value)))
-                .collect(),
-        };
-        let mut unique = name.clone();
-        while shown.contains_key(&unique) {
-            unique.push(' ');
-        }
-        shown.insert(unique, values.join(", ").into());
-    }
-    Value::Object(shown)
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn result() -> Value {
@@ -273,16 +285,30 @@ mod tests {
     }
 
     #[test]
-    fn a_mail_shows_the_rows_of_tables_by_name_and_its_own_templates_have_them_as_they_are() {
-        let data = for_mail(&json!({ "batch": {}, "result": result() }));
-        let group = &data["result"]["table"];
-        assert_eq!(group["UK / -"], "n 2, sum -5");
-        assert_eq!(data["result"]["nested"]["UK / 01"], "n 1, s 2");
-        assert_eq!(data["result"]["best"], result()["best"]);
-        assert_eq!(data["result"]["by_country"], result()["by_country"]);
-        assert_eq!(data["tables"]["table"], result()["table"]);
-        let plain = json!({ "result": { "rows": 1 } });
-        assert_eq!(for_mail(&plain), plain);
-        assert_eq!(for_mail(&json!({ "result": null })), json!({ "result": null }));
+    fn markdown_makes_nothing_of_a_cell_but_its_text() {
+        for (text, shown) in [
+            ("[pay](https://example.com/x)", "\\[pay\\](https\\://example.com/x)"),
+            ("![](http://example.com/i.png)", "\\!\\[\\](http\\://example.com/i.png)"),
+            ("www.example.com", "www\\.example.com"),
+            ("<a href=x>&lt;</a>", "&lt;a href=x&gt;&amp;lt;&lt;/a&gt;"),
+            ("a|b\\|c\r\nd", "a\\|b\\\\\\|c  d"),
+            ("**x** `y` ~z~ _q_ country_code", "\\*\\*x\\*\\* \\`y\\` \\~z\\~ \\_q\\_ country_code"),
+            ("-5", "-5"),
+            ("12.50", "12.50"),
+            ("# x", "\\# x"),
+        ] {
+            assert_eq!(markdown_text(text), shown, "{text}");
+        }
+    }
+    #[test]
+    fn no_name_of_a_measure_or_a_group_hides_another() {
+        let all = tables(&json!({
+            "figures": { "a": 1, "b": 2 },
+            "rows": 3,
+            "deep": { "UK": { "01": { "group": 5, "group 2": 6, "n": 7 } } },
+        }));
+        let names: Vec<_> = all.iter().map(|table| table.name.as_str()).collect();
+        assert_eq!(names, ["figures 2", "figures", "deep"]);
+        assert_eq!(all[2].csv(), "group 3,group 4,group,group 2,n\nUK,01,5,6,7\n");
     }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use gristmill_core::aggregate::{AggregateSpec, Aggregation, CELL_VALUES_MAX, FieldError, Partial, VALUES_MAX};
+use gristmill_core::aggregate::{
+    AggregateSpec, Aggregation, CELL_VALUES_MAX, FieldError, Merger, Partial, ROOM_BYTES_MAX, VALUES_MAX,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -176,6 +178,21 @@ fn values_of_different_types_are_different_groups() {
 }
 
 #[test]
+fn a_group_that_is_alone_does_not_look_like_an_estimate() {
+    let aggregation = compile(json!({ "by": { "group": "k", "count": true } }));
+    let shown = |keys: &[&str]| {
+        let items: Vec<_> = keys.iter().map(|key| json!({ "k": key })).collect();
+        aggregation.finish(&absorb(&aggregation, &items))["by"].clone()
+    };
+    for word in ["about", "more_than"] {
+        let alone = shown(&[word, word]);
+        assert_eq!(alone, json!({ format!("\"{word}\""): 2 }));
+        assert!(!gristmill_core::result_table::is_cell(&alone));
+    }
+    assert_eq!(shown(&["about", "after"]), json!({ "about": 1, "after": 1 }));
+}
+
+#[test]
 fn min_and_max_keep_a_text_as_it_was_written() {
     let aggregation = compile(json!({
         "lo": { "min": "zip" },
@@ -313,6 +330,25 @@ fn what_is_exact_does_not_depend_on_how_the_items_were_divided() {
     }
 }
 
+#[test]
+fn groups_end_at_a_bound_of_memory_however_short_their_keys_are() {
+    let measures: serde_json::Map<_, _> = (0..200).map(|n| (format!("m{n}"), json!({ "sum": "v" }))).collect();
+    let aggregation = compile(json!({ "t": { "group": "id", "measures": measures } }));
+    let (mut merger, mut charged) = (Merger::default(), 0);
+    for from in (0_u64..).step_by(1_000).take_while(|from| *from < VALUES_MAX) {
+        let items: Vec<_> = (from..from + 1_000).map(|id| json!({ "id": id, "v": 1 })).collect();
+        let part = absorb(&aggregation, &items);
+        charged += part.value_bytes();
+        merger.merge(part).expect("the same definition");
+        if charged > ROOM_BYTES_MAX {
+            let shown = aggregation.finish(&merger.finish());
+            assert!(from < VALUES_MAX / 4 && shown == json!({ "t": { "more_than": VALUES_MAX } }), "{from}: {shown}");
+            return;
+        }
+    }
+    panic!("{VALUES_MAX} groups of 200 sums are charged for {charged} bytes only");
+}
+
 fn invoices() -> Vec<Value> {
     [
         ("UK", "01", Some("10.50"), "ann"),
@@ -366,6 +402,22 @@ fn rows_are_chosen_sorted_and_cut() {
 }
 
 #[test]
+fn rows_are_sorted_by_sums_that_are_longer_than_any_number_of_an_item() {
+    let aggregation = compile(json!({ "t": {
+        "group": "g", "measures": { "s": { "sum": "v" } }, "sort": "-s", "having": { "s": { "above": "100" } },
+    } }));
+    let most = "79228162514264337593543950335";
+    let mut items = vec![json!({ "g": "few", "v": "900" }), json!({ "g": "none", "v": "1" })];
+    items.extend((0..2).map(|_| json!({ "g": "two", "v": most })));
+    items.extend((0..13).map(|_| json!({ "g": "thirteen", "v": most })));
+    items.push(json!({ "g": "one", "v": most }));
+    items.extend((0..2).map(|_| json!({ "g": "less", "v": format!("-{most}") })));
+    let rows = aggregation.finish(&absorb(&aggregation, &items))["t"].clone();
+    let names: Vec<_> = rows.as_array().expect("rows").iter().map(|row| row["g"].clone()).collect();
+    assert_eq!(names, ["thirteen", "two", "one", "few"], "{rows}");
+}
+
+#[test]
 fn a_table_that_makes_no_sense_is_refused_with_what_would() {
     let with = |more: Value| {
         let mut spec = json!({ "group": "g", "measures": { "n": "count" } });
@@ -381,6 +433,7 @@ fn a_table_that_makes_no_sense_is_refused_with_what_would() {
         (with(json!({ "measures": {} })), "`measures` is empty"),
         (with(json!({ "measures": { "g": "count" } })), "the name of a key"),
         (with(json!({ "measures": { "-n": "count" } })), "begin with `-`"),
+        (with(json!({ "measures": { "about": "count" }, "nested": true })), "would look like an estimate"),
         (with(json!({ "measures": { "n": { "group": "h", "count": true } } })), "`group` of its own"),
         (with(json!({ "measures": { "n": { "top": "h" } } })), "has one value"),
         (with(json!({ "measures": { "n": { "sum": "a", "k": 1 } } })), "`measures.n`: `k` belongs to `top`"),

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use gristmill_core::aggregate::{HavingSpec, MeasureSpec};
 use gristmill_core::definition::{
-    AggregateJob, BatchDefinition, Callback, Callbacks, EmailEffect, EnrichSpec, ExecSpec, FormatSpec, HttpSpec,
-    OutputSpec, ParseRule, ProcessSpec, SanitizeSpec, SourceSpec, SqlLookup, SqlOutput, SqlSource, ValidateSpec,
+    AggregateJob, BatchDefinition, Callback, Callbacks, EmailEffect, EnrichSpec, ExecSpec, FixedField, FormatSpec,
+    HttpSpec, JoinSpec, OutputSpec, ParseRule, ProcessSpec, SanitizeSpec, SourceSpec, SqlLookup, SqlOutput, SqlSource,
+    ValidateSpec,
 };
 use gristmill_jobs::kind::payload::{EmailPayload, ExecPayload, HttpPayload, WebhookPayload};
 use serde::de::DeserializeOwned;
@@ -32,6 +33,8 @@ fn sections() -> Vec<(&'static str, BTreeSet<String>)> {
     vec![
         ("`[batch.NAME]`", keys::<BatchDefinition>()),
         ("`source`", keys::<SourceSpec>()),
+        ("`source.join[]`", keys::<JoinSpec>()),
+        ("`source.fields[]`", keys::<FixedField>()),
         ("`source.sql`", keys::<SqlSource>()),
         ("`aggregate_job`", keys::<AggregateJob>()),
         ("`validate`", keys::<ValidateSpec>()),
@@ -86,6 +89,30 @@ fn every_key_of_a_definition_stands_in_the_document_and_no_other() {
     }
 }
 
+/// A configuration around a line of a source of files.
+fn source_around(heading: &str, key: &str, line: &str, example: bool) -> String {
+    let unless = |keys: &[&str], base: &str| if keys.contains(&key) { String::new() } else { format!("{base}\n") };
+    let fields = "fields = [{ name = \"id\", start = 1, width = 4 }]\n";
+    match (heading, key) {
+        ("`source`", "fixed") if example => format!("[batch.b.source]\n{fields}{line}\n"),
+        ("`source`", "fields") => format!("[batch.b.source]\nfixed = \"in.txt\"\n{line}\n"),
+        ("`source`", "by") => format!("[batch.b.source]\nmerge = [{{ csv = \"in.csv\" }}]\n{line}\n"),
+        ("`source`", _) => {
+            let base = unless(&["csv", "jsonl", "fixed", "sql", "merge"], "csv = \"in.csv\"");
+            format!("[batch.b.source]\n{base}{line}\n")
+        }
+        ("`source.join[]`", _) => {
+            let base = unless(&["with"], "with = { csv = \"more.csv\" }") + &unless(&["on"], "on = \"id\"");
+            format!("[batch.b.source]\ncsv = \"in.csv\"\n[[batch.b.source.join]]\n{base}{line}\n")
+        }
+        _ => {
+            let base = [("name", "\"id\""), ("start", "1"), ("width", "4")];
+            let base = base.map(|(name, value)| unless(&[name], &format!("{name} = {value}")));
+            format!("[batch.b.source]\nfixed = \"in.txt\"\n[[batch.b.source.fields]]\n{}{line}\n", base.concat())
+        }
+    }
+}
+
 /// A configuration around a line of a section. `example`: it has what else the line needs.
 fn around(heading: &str, key: &str, line: &str, example: bool) -> String {
     let sets = |keys: &[&str]| keys.contains(&key);
@@ -93,7 +120,7 @@ fn around(heading: &str, key: &str, line: &str, example: bool) -> String {
     let source = "[batch.b]\nsource = { csv = \"in.csv\" }\n";
     let body = match heading {
         "`[batch.NAME]`" => format!("[batch.b]\n{}{line}\n", unless(&["source"], "source = { csv = \"in.csv\" }")),
-        "`source`" => format!("[batch.b.source]\n{}{line}\n", unless(&["csv", "jsonl", "sql"], "csv = \"in.csv\"")),
+        "`source`" | "`source.join[]`" | "`source.fields[]`" => source_around(heading, key, line, example),
         "`source.sql`" => {
             let query = if key == "bind" { "SELECT {{0}}, {{1}}" } else { "SELECT 1" };
             let base = [("url", "env:SHOP"), ("query", query), ("key", "id")];

@@ -1,112 +1,18 @@
 //! Files as sources: planned, cut, read, and every way in which they can be bad.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use gristmill_core::chunk::{ChunkPayload, Slice, SourceFingerprint};
 use gristmill_core::definition::{Compression, OneOrMany, Ragged, SourceSpec};
 use gristmill_core::inline::{InlineItem, encode};
-use gristmill_jobs::source::{self, COLUMNS_MAX, OpenOptions, Planner, Record, SourceError};
+use gristmill_jobs::source::{self, COLUMNS_MAX, OpenOptions, Record, SourceError};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-struct Place {
-    dir: TempDir,
-}
+mod source_place;
 
-impl Place {
-    fn new() -> Self {
-        Self { dir: TempDir::new().expect("a temporary folder") }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
-        let path = self.path(name);
-        std::fs::write(&path, bytes).expect("the file is written");
-        path
-    }
-
-    fn options(&self, chunk: u64) -> OpenOptions {
-        OpenOptions {
-            spool_dir: self.path("spool"),
-            base_dir: self.dir.path().to_owned(),
-            chunk: chunk.into(),
-            spool_bytes_max: 1_000_000,
-            stdin: None,
-        }
-    }
-
-    fn spooled(&self) -> usize {
-        std::fs::read_dir(self.path("spool")).map_or(0, |entries| entries.count())
-    }
-
-    async fn open(&self, spec: &SourceSpec) -> Result<Planner, SourceError> {
-        source::open(spec, self.options(3)).await
-    }
-
-    async fn refusal(&self, spec: &SourceSpec) -> SourceError {
-        match self.plan(spec, 3).await {
-            Err(error) => error,
-            Ok((_, chunks)) => panic!("it was planned: {chunks:?}"),
-        }
-    }
-
-    async fn plan(&self, spec: &SourceSpec, chunk: u64) -> Result<(SourceFingerprint, Vec<ChunkPayload>), SourceError> {
-        drain(source::open(spec, self.options(chunk)).await?).await
-    }
-
-    async fn records(&self, spec: &SourceSpec, chunk: u64) -> Vec<Record> {
-        let (fingerprint, chunks) = self.plan(spec, chunk).await.expect("it can be planned");
-        read_all(spec, &fingerprint, &chunks).await
-    }
-
-    async fn items(&self, spec: &SourceSpec) -> Vec<Value> {
-        self.records(spec, 3).await.into_iter().map(|record| record.item.expect("it can be read")).collect()
-    }
-}
-
-async fn drain(mut planner: Planner) -> Result<(SourceFingerprint, Vec<ChunkPayload>), SourceError> {
-    let mut chunks = Vec::new();
-    while let Some(chunk) = planner.next_chunk().await? {
-        chunks.push(chunk);
-    }
-    assert_eq!(planner.next_chunk().await?, None, "the end stays the end");
-    Ok((planner.fingerprint().clone(), chunks))
-}
-
-async fn read_all(spec: &SourceSpec, fingerprint: &SourceFingerprint, chunks: &[ChunkPayload]) -> Vec<Record> {
-    let mut records = Vec::new();
-    for chunk in chunks {
-        let read = source::read(chunk, fingerprint, spec).await.expect("the chunk can be read");
-        assert_eq!(read.len() as u64, chunk.items);
-        assert_eq!(records.len() as u64, chunk.first);
-        records.extend(read);
-    }
-    for (position, record) in records.iter().enumerate() {
-        assert_eq!(record.position, position as u64);
-    }
-    records
-}
-
-fn csv(name: &str) -> SourceSpec {
-    SourceSpec { csv: Some(OneOrMany::One(name.to_owned())), ..SourceSpec::default() }
-}
-
-fn jsonl(name: &str) -> SourceSpec {
-    SourceSpec { jsonl: Some(OneOrMany::One(name.to_owned())), ..SourceSpec::default() }
-}
-
-fn columns(names: &[&str]) -> Option<Vec<String>> {
-    Some(names.iter().map(|name| (*name).to_owned()).collect())
-}
-
-fn reason(record: &Record) -> &str {
-    &record.item.as_ref().expect_err("it cannot be read").reason
-}
+use source_place::{Place, columns, csv, drain, jsonl, read_all, reason};
 
 // ---- what goes well ----------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
 use serde::{Deserialize, Serialize};
 
-use super::room::{CELL_BYTES_MAX, CELL_CHARGE_MAX, CELL_VALUES_MAX, Room, VALUES_BYTES_MAX, VALUES_MAX};
+use super::room::{CELL_BYTES_MAX, CELL_VALUES_MAX, Room, VALUES_BYTES_MAX, VALUES_MAX, entry, heap};
 
 /// Two to this many registers: a standard error of 1.6 percent in four kilobytes.
 const PRECISION: u32 = 12;
@@ -24,13 +24,15 @@ pub(super) struct Distinct {
     /// Whether it is of all items; otherwise it is of one group among many, and its bound is lower.
     whole: bool,
     seen: Seen,
-    /// The bytes of all values that are kept.
+    /// The bytes of text of all values that are kept.
     bytes: u64,
+    /// The memory that these texts take.
+    heap: u64,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 enum Seen {
-    Values(BTreeSet<String>),
+    Values(BTreeSet<Box<str>>),
     Sketch(Vec<u8>),
 }
 
@@ -40,14 +42,14 @@ struct Wire {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     whole: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    values: Option<BTreeSet<String>>,
+    values: Option<BTreeSet<Box<str>>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sketch: Option<String>,
 }
 
 impl Distinct {
     pub(super) fn new(whole: bool) -> Self {
-        Self { whole, seen: Seen::Values(BTreeSet::new()), bytes: 0 }
+        Self { whole, seen: Seen::Values(BTreeSet::new()), bytes: 0, heap: 0 }
     }
 
     /// Adds a value; returns how much more room is taken.
@@ -58,7 +60,8 @@ impl Distinct {
             Seen::Values(values) => {
                 if !values.contains(value) {
                     self.bytes += value.len() as u64;
-                    values.insert(value.to_owned());
+                    self.heap += heap(value.len());
+                    values.insert(value.into());
                 }
             }
         }
@@ -83,10 +86,14 @@ impl Distinct {
         self.room().less(before)
     }
 
+    /// The most values, and the most bytes of text, that are kept.
+    fn most(&self) -> (u64, u64) {
+        if self.whole { (VALUES_MAX, VALUES_BYTES_MAX) } else { (CELL_VALUES_MAX, CELL_BYTES_MAX) }
+    }
+
     /// Turns into a sketch when there are too many values.
     fn settle(&mut self) {
-        let (values_max, bytes_max) =
-            if self.whole { (VALUES_MAX, VALUES_BYTES_MAX) } else { (CELL_VALUES_MAX, CELL_BYTES_MAX) };
+        let (values_max, bytes_max) = self.most();
         let over = match &self.seen {
             Seen::Values(values) => values.len() as u64 > values_max || self.bytes > bytes_max,
             Seen::Sketch(_) => false,
@@ -100,7 +107,7 @@ impl Distinct {
         if let Seen::Values(values) = &self.seen {
             let mut registers = vec![0; REGISTERS];
             values.iter().for_each(|value| note(&mut registers, value));
-            (self.seen, self.bytes) = (Seen::Sketch(registers), 0);
+            (self.seen, self.bytes, self.heap) = (Seen::Sketch(registers), 0, 0);
         }
         match &mut self.seen {
             Seen::Sketch(registers) => registers,
@@ -108,14 +115,17 @@ impl Distinct {
         }
     }
 
-    /// The room that it is charged for. It never shrinks, so that a bound on it is passed or not in any order.
+    /// The room that it is charged for. It never shrinks, so that a bound on it is passed or not in any order: a sketch is
+    /// charged for the most that its values may have taken before.
     pub(super) fn room(&self) -> Room {
-        let most = if self.whole { VALUES_BYTES_MAX } else { CELL_CHARGE_MAX };
-        let bytes = match &self.seen {
-            Seen::Values(_) => self.bytes.min(most),
-            Seen::Sketch(_) => most,
-        };
-        Room { values: 0, bytes }
+        const VALUE: u64 = entry(size_of::<Box<str>>());
+        Room::of_bytes(match &self.seen {
+            Seen::Values(values) => values.len() as u64 * VALUE + self.heap,
+            Seen::Sketch(_) => {
+                let (values, bytes) = self.most();
+                values * (VALUE + heap(1)) + bytes
+            }
+        })
     }
 
     /// How many there are, and whether that is exact.
@@ -142,11 +152,12 @@ impl TryFrom<Wire> for Distinct {
                 Seen::Sketch(registers)
             }
         };
-        let bytes = match &seen {
-            Seen::Values(values) => values.iter().map(|value| value.len() as u64).sum(),
+        let total = |measured: fn(usize) -> u64| match &seen {
+            Seen::Values(values) => values.iter().map(|value| measured(value.len())).sum(),
             Seen::Sketch(_) => 0,
         };
-        Ok(Self { whole, seen, bytes })
+        let (bytes, heap) = (total(|length| length as u64), total(heap));
+        Ok(Self { whole, seen, bytes, heap })
     }
 }
 

@@ -15,7 +15,7 @@ use serde_json::Value;
 /// Digits after the decimal point.
 const SCALE: u32 = Decimal::MAX_SCALE;
 
-/// Digits after the decimal point of a mean, which is the only value that is ever rounded.
+/// Digits after the decimal point of a mean, which is the only value of all that are exact that is ever rounded.
 const MEAN_SCALE: u32 = 10;
 
 /// A text of more bytes than this is not read as a number.
@@ -61,6 +61,11 @@ impl Exact {
         &self.settled + BigInt::from(self.recent) * 10_i128.pow(SCALE - self.scale)
     }
 
+    /// Half of it, exactly: it may have one more digit after the point, 29.
+    pub(super) fn half(&self) -> Number {
+        Number(self.total() * 5)
+    }
+
     /// `self / count`, rounded half away from zero to ten decimals.
     pub(super) fn mean(&self, count: u64) -> Self {
         let step = BigInt::from(10).pow(SCALE - MEAN_SCALE) * count;
@@ -87,13 +92,80 @@ impl Eq for Exact {}
 impl fmt::Display for Exact {
     /// Without an exponent and without redundant zeros: `144617.75`, `-3`, `0`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let total = self.total();
-        let digits = format!("{:0>29}", total.magnitude().to_string());
-        let (whole, fraction) = digits.split_at(digits.len() - SCALE as usize);
-        let fraction = fraction.trim_end_matches('0');
-        let sign = if total.sign() == Sign::Minus { "-" } else { "" };
-        let point = if fraction.is_empty() { "" } else { "." };
-        write!(f, "{sign}{whole}{point}{fraction}")
+        f.write_str(&written(&self.total(), SCALE as usize))
+    }
+}
+
+/// A number in units of `10^-scale`, as people write it.
+fn written(units: &BigInt, scale: usize) -> String {
+    let digits = format!("{:0>1$}", units.magnitude().to_string(), scale + 1);
+    let (whole, fraction) = digits.split_at(digits.len() - scale);
+    let fraction = fraction.trim_end_matches('0');
+    let sign = if units.sign() == Sign::Minus { "-" } else { "" };
+    let point = if fraction.is_empty() { "" } else { "." };
+    format!("{sign}{whole}{point}{fraction}")
+}
+
+/// A number of any size, to be compared with others: all that a measure shows as a text is one, however long it is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Number(BigInt);
+
+/// Digits after the point of a [`Number`]: those of a sum, and one more for half of it.
+const NUMBER_SCALE: usize = SCALE as usize + 1;
+
+/// A sum of all that 64 bits can count has fewer digits.
+const NUMBER_BYTES_MAX: usize = 128;
+
+impl Number {
+    /// The number in a text: one of at most 28 digits in any form (see [`decimal`]), a longer one as measures show it,
+    /// without plus, exponent and redundant zeros.
+    pub fn of_text(text: &str) -> Option<Self> {
+        match decimal_text(text) {
+            Some(short) => {
+                let scale = SCALE + 1 - short.scale();
+                Some(Self(BigInt::from(short.mantissa()) * BigInt::from(10).pow(scale)))
+            }
+            None => Self::of_long_text(text),
+        }
+    }
+
+    /// Bytes that are ordered as the numbers are, whatever follows them.
+    pub fn sortable(&self) -> Vec<u8> {
+        let magnitude = self.0.magnitude().to_bytes_be();
+        // A number has at most 128 digits, which are fewer bytes.
+        let mut bytes = vec![u8::try_from(magnitude.len()).unwrap_or(u8::MAX)];
+        bytes.extend(magnitude);
+        let negative = self.0.sign() == Sign::Minus;
+        if negative {
+            bytes.iter_mut().for_each(|byte| *byte = !*byte);
+        }
+        bytes.insert(0, u8::from(!negative));
+        bytes
+    }
+
+    fn of_long_text(text: &str) -> Option<Self> {
+        let unsigned = text.strip_prefix('-').unwrap_or(text);
+        let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
+        let figures = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        if text.len() > NUMBER_BYTES_MAX || whole.is_empty() || !figures(whole) || !figures(fraction) {
+            return None;
+        }
+        let missing = NUMBER_SCALE.checked_sub(fraction.len())?;
+        let units: BigInt = format!("{whole}{fraction}{}", "0".repeat(missing)).parse().ok()?;
+        let number = Self(if text.starts_with('-') { -units } else { units });
+        (number.to_string() == text).then_some(number)
+    }
+}
+
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&written(&self.0, NUMBER_SCALE))
     }
 }
 
@@ -276,6 +348,37 @@ mod tests {
             let (one, other) = (sum(&mut texts.iter()), sum(&mut texts.iter().rev()));
             assert_eq!((&one, one.to_string()), (&other, by_one.to_string()));
         }
+    }
+
+    #[test]
+    fn a_number_is_compared_by_its_value_however_long_it_is() {
+        let number = |text: &str| Number::of_text(text).expect(text);
+        let sorted = [
+            "-158456325028528675187087900670.0000000000000000000000000001",
+            "-158456325028528675187087900670",
+            "-2",
+            "0",
+            "0.00000000000000000000000000005",
+            "1e-28",
+            "2.50",
+            "79228162514264337593543950335",
+            "79228162514264337593543950336",
+            "99999999999999999999999999999999",
+            "158456325028528675187087900670000",
+        ];
+        for (at, text) in sorted.iter().enumerate() {
+            for (other_at, other) in sorted.iter().enumerate() {
+                assert_eq!(number(text).cmp(&number(other)), at.cmp(&other_at), "{text} and {other}");
+                let sortable = |text: &str| number(text).sortable();
+                assert_eq!(sortable(text).cmp(&sortable(other)), at.cmp(&other_at), "{text} and {other}");
+            }
+        }
+        assert_eq!(number("2.50"), number("2.5"));
+        for text in ["", "-", ".", "1.2.3", "0079228162514264337593543950336", "+79228162514264337593543950336", "1e99"]
+        {
+            assert_eq!(Number::of_text(text), None, "{text}");
+        }
+        assert_eq!(Number::of_text(&"9".repeat(NUMBER_BYTES_MAX + 1)), None, "an identifier, whatever it is");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The middle of all values: exactly up to a bound of different values, beyond it from the sketch for quantiles.
 //!
-//! Of an even number of values it is the mean of the two in the middle, as in SQL's `percentile_cont(0.5)`. Whether it is
+//! Of an even number of values it is the mean of the two in the middle, as in SQL's `percentile_cont(0.5)`, and nothing is
+//! rounded: it has up to 29 digits after the point, one more than a value. Whether it is
 //! exact depends only on how many different values there are in all, so it does not depend on how they were divided.
 
 use std::collections::BTreeMap;
@@ -8,12 +9,9 @@ use std::collections::BTreeMap;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use super::exact::Exact;
-use super::room::{CELL_CHARGE_MAX, CELL_VALUES_MAX, Room, VALUES_BYTES_MAX, VALUES_MAX};
+use super::exact::{Exact, Number};
+use super::room::{CELL_VALUES_MAX, Room, VALUES_MAX, entry};
 use super::sketch::{Sketch, approximate};
-
-/// The bytes that a value is charged for.
-const VALUE_BYTES: u64 = 16;
 
 /// How often each value occurred.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -67,8 +65,13 @@ impl Median {
         self.room().less(before)
     }
 
+    /// The most different values that are kept.
+    fn most(&self) -> u64 {
+        if self.whole { VALUES_MAX } else { CELL_VALUES_MAX }
+    }
+
     fn settle(&mut self) {
-        let most = if self.whole { VALUES_MAX } else { CELL_VALUES_MAX };
+        let most = self.most();
         if let Seen::Values(values) = &self.seen
             && values.len() as u64 > most
         {
@@ -78,12 +81,11 @@ impl Median {
 
     /// The room that it is charged for. It never shrinks, so that a bound on it is passed or not in any order.
     pub(super) fn room(&self) -> Room {
-        let most = if self.whole { VALUES_BYTES_MAX } else { CELL_CHARGE_MAX };
-        let bytes = match &self.seen {
-            Seen::Values(values) => (values.len() as u64 * VALUE_BYTES).min(most),
-            Seen::Sketch(_) => most,
-        };
-        Room { values: 0, bytes }
+        const VALUE: u64 = entry(size_of::<(Decimal, u64)>());
+        Room::of_bytes(match &self.seen {
+            Seen::Values(values) => values.len() as u64 * VALUE,
+            Seen::Sketch(sketch) => (self.most() * VALUE).max(sketch.bytes()),
+        })
     }
 
     /// The exact one. `None`: there are no values.
@@ -91,7 +93,7 @@ impl Median {
     /// # Errors
     ///
     /// The one of the sketch, when there were too many values.
-    pub(super) fn value(&self) -> Result<Option<Exact>, Option<f64>> {
+    pub(super) fn value(&self) -> Result<Option<Number>, Option<f64>> {
         let values = match &self.seen {
             Seen::Values(values) => values,
             Seen::Sketch(sketch) => return Err(sketch.quantile(0.5)),
@@ -109,7 +111,7 @@ impl Median {
         for place in [last / 2, count / 2] {
             sum.add_decimal(at(place).unwrap_or_default());
         }
-        Ok(Some(sum.mean(2)))
+        Ok(Some(sum.half()))
     }
 }
 
@@ -139,6 +141,15 @@ mod tests {
         assert_eq!(of(&["0.10", "0.1", "0.4", "9"]), "0.25");
         assert_eq!(of(&["-1", "-1.0", "5"]), "-1");
         assert_eq!(of(&[]), "");
+    }
+
+    #[test]
+    fn it_is_not_rounded_however_many_digits_the_values_have() {
+        assert_eq!(of(&["0.123456789012345678", "5", "0"]), "0.123456789012345678");
+        assert_eq!(of(&["0.00000000001", "0.00000000002"]), "0.000000000015");
+        assert_eq!(of(&["-0.0000000000000000000000000001", "0"]), "-0.00000000000000000000000000005");
+        let most = "79228162514264337593543950335";
+        assert_eq!(of(&[most, "79228162514264337593543950334"]), "79228162514264337593543950334.5");
     }
 
     #[test]

@@ -13,20 +13,21 @@
 //! | `sum` | a decimal as text, such as `"144617.75"`, so that no reader rounds it |
 //! | `mean` | likewise, rounded half away from zero to 10 decimals; `null` of nothing |
 //! | `min`, `max` | a text, as it was written; numbers (also as text) by value and before other texts; `null` of nothing |
-//! | `median` | a decimal as text; of an even number of values the mean of the two in the middle; `null` of nothing |
+//! | `median` | a decimal as text, not rounded; of an even number of values the mean of the two in the middle, which may have one digit more; `null` of nothing |
 //! | `distinct` | a number |
 //! | `top` | a list of `{"value": "…", "count": 3}`, the most frequent first, equals by value |
 //! | `quantiles` | an object such as `{"0.5": "12.34"}`, four significant digits; `null` of nothing |
 //! | any with `group` | an object with the measure of each group, sorted by the group's value |
 //! | `group` with `measures` | a list of rows, each an object with the group's keys and its measures; or objects in objects |
 //!
-//! `top` and `group` keep at most [`VALUES_MAX`] different values of [`VALUES_BYTES_MAX`] bytes in all; with more the
-//! result is `{"more_than": 100000}` instead of a wrong number. `distinct` and `median` are exact up to as many different
-//! values, of one group up to [`CELL_VALUES_MAX`]; with more they are estimates within some percent, which say so:
-//! `{"about": 123000}`.
+//! `top` and `group` keep at most [`VALUES_MAX`] different values, in [`ROOM_BYTES_MAX`] bytes of memory with all that is
+//! kept for them; with more the result is `{"more_than": 100000}` instead of a wrong number. `distinct` and `median` are
+//! exact up to as many different values, of one group up to [`CELL_VALUES_MAX`], and `distinct` up to
+//! [`VALUES_BYTES_MAX`] bytes of text, of one group [`CELL_BYTES_MAX`]; with more they are estimates within some percent,
+//! which say so: `{"about": 123000}`.
 //!
 //! Null is left out, as in SQL (as a group it is named `null`). Values of different types are different: null and the
-//! text `null`, 1 and the text `1`. Where both occur in one result, the text is named in quotes, `"null"`. A field that is missing, or of a type that the measure
+//! text `null`, 1 and the text `1`. Where both occur in one result, the text is named in quotes, `"null"`; so is a group that is alone and called `about` or `more_than`. A field that is missing, or of a type that the measure
 //! cannot use, is a [`FieldError`]: the item is set aside and not counted anywhere.
 
 mod datum;
@@ -50,10 +51,10 @@ use serde_json::{Map, Value, json};
 pub use datum::{Datum, Places};
 use distinct::Distinct;
 use exact::Exact;
-pub use exact::{decimal, decimal_text};
+pub use exact::{Number, decimal, decimal_text};
 use median::Median;
 use room::Room;
-pub use room::{CELL_VALUES_MAX, VALUES_BYTES_MAX, VALUES_MAX};
+pub use room::{CELL_BYTES_MAX, CELL_VALUES_MAX, ROOM_BYTES_MAX, VALUES_BYTES_MAX, VALUES_MAX};
 use scalar::Scalar;
 pub use spec::{
     AggregateSpec, AggregateWord, BadAggregate, KEYS_MAX, MeasureSpec, QUANTILES_DEFAULT, ROWS_MAX, TOP_K_DEFAULT,
@@ -118,7 +119,8 @@ impl Partial {
         merged
     }
 
-    /// Returns the bytes of text that its values keep: its memory use grows with them.
+    /// Returns the bytes of memory that its values are charged for. They take no more, but may take less: what became an
+    /// estimate is still charged for the values that it had.
     pub fn value_bytes(&self) -> u64 {
         self.0.values().map(|tally| tally.room().bytes).sum()
     }
@@ -197,7 +199,11 @@ impl Aggregation {
 
     /// Begins a partial result.
     pub fn absorber(&self) -> Absorber<'_> {
-        let tallies = self.rules.iter().map(|(_, rule)| (rule.empty(), Room::default())).collect();
+        let with_room = |tally: Tally| {
+            let room = tally.room();
+            (tally, room)
+        };
+        let tallies = self.rules.iter().map(|(_, rule)| with_room(rule.empty())).collect();
         Absorber { rules: &self.rules, tallies }
     }
 
@@ -274,8 +280,14 @@ impl Rule {
                 if let (Some(table), Measure::Row(row)) = (&self.table, &self.measure) {
                     return self.rows(table, row, groups);
                 }
-                let names = key::names(groups.keys()).into_iter().map(Cow::into_owned);
-                Value::Object(names.zip(groups.values().map(|tally| self.measure.show(tally))).collect::<Map<_, _>>())
+                let mut names: Vec<String> = key::names(groups.keys()).into_iter().map(Cow::into_owned).collect();
+                // A group that is alone must not look like an estimate.
+                if let [only @ ("about" | "more_than")] = names.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+                    names = vec![Value::from(only).to_string()];
+                }
+                Value::Object(
+                    names.into_iter().zip(groups.values().map(|tally| self.measure.show(tally))).collect::<Map<_, _>>(),
+                )
             }
             tally => self.measure.show(tally),
         }
@@ -450,7 +462,8 @@ mod tests {
     #[test]
     fn the_room_that_a_merger_keeps_is_what_a_count_of_all_values_finds() {
         let specs = json!({ "d": { "distinct": "a" }, "t": { "top": "b" }, "g": { "group": "a", "distinct": "b" },
-            "q": { "quantiles": "b" } });
+            "q": { "quantiles": "b" }, "t2": { "group": "a", "measures": { "s": { "sum": "b" }, "m": { "median": "b" }, "n": "count" } },
+            "gq": { "group": "b", "quantiles": "a" } });
         let aggregation = Aggregation::compile(&serde_json::from_value(specs).expect("specs")).expect("compiles");
         let (mut merger, mut folded) = (Merger::default(), Partial::default());
         for chunk in 0..40_u64 {

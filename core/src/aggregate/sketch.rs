@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
+use super::room::entry;
+
 /// The relative error that no quantile exceeds.
 const ALPHA: f64 = 0.01;
 
@@ -44,6 +46,11 @@ impl Sketch {
         } else {
             *self.negative.entry(bucket(-value)).or_default() += times;
         }
+    }
+
+    /// The memory that it takes. It never shrinks.
+    pub(super) fn bytes(&self) -> u64 {
+        (self.negative.len() + self.positive.len()) as u64 * entry(size_of::<i32>() + size_of::<u64>())
     }
 
     pub(super) fn merge(&mut self, other: &Self) {

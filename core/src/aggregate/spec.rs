@@ -213,6 +213,13 @@ impl MeasureSpec {
         if row.is_empty() {
             return Err("`measures` is empty; write some, such as `measures = { n = \"count\" }`".to_owned());
         }
+        if let ([(name, _)], true) = (row.as_slice(), self.nested)
+            && matches!(name.as_str(), "about" | "more_than")
+        {
+            return Err(format!(
+                "`measures.{name}`: alone in a `nested` table it would look like an estimate, `{{\"{name}\": …}}`; give it another name"
+            ));
+        }
         let columns: Vec<&str> = keys.iter().chain(row.iter().map(|(name, _)| name)).map(String::as_str).collect();
         let table = Table {
             having: Table::conditions(self.having.as_ref(), &columns[keys.len()..])?,

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::exact::Number;
 use super::key;
-use super::scalar::Scalar;
 
 /// Which values of a measure a row may have.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -44,7 +44,7 @@ pub(super) struct Condition {
     measure: usize,
     /// How the measure may compare with the bound.
     admits: &'static [Ordering],
-    bound: Scalar<'static>,
+    bound: Rank,
 }
 
 /// A column by which rows are sorted.
@@ -136,8 +136,37 @@ impl Condition {
 /// A cell as rows are sorted by it: null comes last, whichever comes first.
 #[derive(Debug, PartialEq, Eq)]
 struct Ranked {
-    rank: Option<Scalar<'static>>,
+    rank: Option<Rank>,
     greatest_first: bool,
+}
+
+/// What a cell says: a number, also one that is longer than any of an item, or a text. Numbers come before texts, and of
+/// equal ones the one in the form in which measures show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Rank {
+    number: Option<Number>,
+    /// As it is written, unless that is how measures show the number.
+    text: Option<String>,
+}
+
+impl Rank {
+    fn of_text(text: String) -> Self {
+        let number = Number::of_text(&text);
+        let as_shown = number.as_ref().is_some_and(|number| number.to_string() == text);
+        Self { number, text: (!as_shown).then_some(text) }
+    }
+}
+
+impl Ord for Rank {
+    fn cmp(&self, other: &Self) -> Ordering {
+        compared(self, other).then_with(|| self.text.cmp(&other.text))
+    }
+}
+
+impl PartialOrd for Rank {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl Ord for Ranked {
@@ -159,20 +188,22 @@ impl PartialOrd for Ranked {
 }
 
 /// As rows are sorted, but for numbers that are equal however they are written.
-fn compared(one: &Scalar<'_>, two: &Scalar<'_>) -> Ordering {
-    match (one.number(), two.number()) {
-        (Some(one), Some(two)) => one.cmp(&two),
-        _ => one.cmp(two),
+fn compared(one: &Rank, two: &Rank) -> Ordering {
+    match (&one.number, &two.number) {
+        (Some(one), Some(two)) => one.cmp(two),
+        (Some(_), None) => Ordering::Less,
+        (None, Some(_)) => Ordering::Greater,
+        (None, None) => one.text.cmp(&two.text),
     }
 }
 
 /// The value of a cell; of an estimate, what it says.
-fn rank(value: &Value) -> Option<Scalar<'static>> {
+fn rank(value: &Value) -> Option<Rank> {
     match value {
         Value::Null | Value::Array(_) => None,
-        Value::String(text) => Some(Scalar::of_text(text.clone())),
+        Value::String(text) => Some(Rank::of_text(text.clone())),
         Value::Object(about) => about.get("about").and_then(rank),
-        other => Some(Scalar::of_text(other.to_string())),
+        other => Some(Rank::of_text(other.to_string())),
     }
 }
 

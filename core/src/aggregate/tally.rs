@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::distinct::Distinct;
 use super::exact::Exact;
 use super::median::Median;
-use super::room::Room;
+use super::room::{Room, heap};
 use super::scalar::Scalar;
 use super::sketch::{Sketch, approximate};
 
@@ -75,6 +75,16 @@ impl<T> Default for Bounded<T> {
     }
 }
 
+/// What the digits of a sum take that is longer than a machine number.
+const SUM_BYTES: u64 = heap(32);
+
+/// The text with no more memory than it needs: one that was put together has some to spare.
+fn exactly(text: Cow<'_, str>) -> String {
+    let mut text = text.into_owned();
+    text.shrink_to_fit();
+    text
+}
+
 /// Two tallies that cannot be merged, because they come from different definitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unlike;
@@ -90,8 +100,8 @@ impl Tally {
                     return group.take(share);
                 }
                 let mut group = empty();
-                let room = Room::of(&key).plus(group.take(share)?);
-                groups.insert(key.into_owned(), group);
+                let room = Room::of(&key, size_of::<Self>()).plus(group.room()).plus(group.take(share)?);
+                groups.insert(exactly(key), group);
                 Ok(room)
             }
             Self::Groups(Bounded::Over) => Ok(Room::default()),
@@ -110,14 +120,18 @@ impl Tally {
             }
             (Self::Min(least), Share::Scalar(scalar)) => keep(least, scalar, Ordering::Less),
             (Self::Max(greatest), Share::Scalar(scalar)) => keep(greatest, scalar, Ordering::Greater),
-            (Self::Quantiles(sketch), Share::Number(number)) => sketch.add(approximate(&number)),
+            (Self::Quantiles(sketch), Share::Number(number)) => {
+                let before = sketch.bytes();
+                sketch.add(approximate(&number));
+                return Ok(Room::of_bytes(sketch.bytes() - before));
+            }
             (Self::Values(Bounded::Within(values)), Share::Value(value)) => {
                 if let Some(count) = values.get_mut(&*value) {
                     *count += 1;
                     return Ok(Room::default());
                 }
-                let room = Room::of(&value);
-                values.insert(value.into_owned(), 1);
+                let room = Room::of(&value, size_of::<u64>());
+                values.insert(exactly(value), 1);
                 return Ok(room);
             }
             (Self::Values(Bounded::Over), Share::Value(_)) => {}
@@ -147,7 +161,11 @@ impl Tally {
             (Self::Min(least), Self::Min(Some(scalar))) => keep(least, scalar, Ordering::Less),
             (Self::Max(greatest), Self::Max(Some(scalar))) => keep(greatest, scalar, Ordering::Greater),
             (Self::Min(_), Self::Min(None)) | (Self::Max(_), Self::Max(None)) => {}
-            (Self::Quantiles(one), Self::Quantiles(two)) => one.merge(&two),
+            (Self::Quantiles(one), Self::Quantiles(two)) => {
+                let before = one.bytes();
+                one.merge(&two);
+                return Ok(Room::of_bytes(one.bytes() - before));
+            }
             (Self::Values(one), Self::Values(two)) => {
                 let add = |count: &mut u64, more: u64| {
                     *count += more;
@@ -180,18 +198,24 @@ impl Tally {
         Ok(Room::default())
     }
 
-    /// How much room all its values take.
+    /// How much room all its values take, beside the tally itself.
     pub(super) fn room(&self) -> Room {
         match self {
             Self::Values(Bounded::Within(values)) => {
-                values.keys().fold(Room::default(), |room, key| room.plus(Room::of(key)))
+                values.keys().fold(Room::default(), |room, key| room.plus(Room::of(key, size_of::<u64>())))
             }
-            Self::Groups(Bounded::Within(groups)) => {
-                groups.iter().fold(Room::default(), |room, (key, tally)| room.plus(Room::of(key)).plus(tally.room()))
-            }
+            Self::Groups(Bounded::Within(groups)) => groups.iter().fold(Room::default(), |room, (key, tally)| {
+                room.plus(Room::of(key, size_of::<Self>())).plus(tally.room())
+            }),
             Self::Distinct(distinct) => distinct.room(),
             Self::Median(median) => median.room(),
-            Self::Row(row) => row.iter().fold(Room::default(), |room, tally| room.plus(tally.room())),
+            Self::Quantiles(sketch) => Room::of_bytes(sketch.bytes()),
+            Self::Row(row) => {
+                let own = Room::of_bytes(heap(size_of_val(row.as_slice())));
+                row.iter().fold(own, |room, tally| room.plus(tally.room()))
+            }
+            // The digits that a sum has when it was merged or got long; a sum of ever more of them would take ages.
+            Self::Sum(_) | Self::Mean { .. } => Room::of_bytes(SUM_BYTES),
             _ => Room::default(),
         }
     }
@@ -226,7 +250,7 @@ impl<T> Bounded<T> {
                             grown = grown.plus(join(entry.get_mut(), value)?);
                         }
                         std::collections::btree_map::Entry::Vacant(entry) => {
-                            grown = grown.plus(Room::of(entry.key())).plus(room(&value));
+                            grown = grown.plus(Room::of(entry.key(), size_of::<T>())).plus(room(&value));
                             entry.insert(value);
                         }
                     }

@@ -1,7 +1,7 @@
 //! `gristmill batch results`: what was merged of a batch's chunks, as JSON or as tables.
 
 use clap::{Args, ValueEnum};
-use gristmill_core::result_table::{ResultTable, tables};
+use gristmill_core::result_table::{ResultTable, markdown_text, tables};
 
 use super::list::id;
 use crate::cli::context::CommandContext;
@@ -42,8 +42,10 @@ impl Results {
                 lines(context, &only(tables(&result), Some(name))?.markdown());
             }
             (ResultFormat::Markdown, None) => {
-                let all: Vec<String> =
-                    tables(&result).iter().map(|table| format!("## {}\n\n{}", table.name, table.markdown())).collect();
+                let all: Vec<String> = tables(&result)
+                    .iter()
+                    .map(|table| format!("## {}\n\n{}", markdown_text(&table.name), table.markdown()))
+                    .collect();
                 lines(context, &all.join("\n"));
             }
         }
@@ -75,7 +77,7 @@ fn names(all: &[ResultTable]) -> String {
     names.join(", ")
 }
 
-/// Prints a text that has line ends of its own.
+/// Prints a text that has line ends of its own. As all data it moves no cursor and changes no colour, whatever is in it.
 fn lines(context: &CommandContext, text: &str) {
     context.output.line(text.strip_suffix('\n').unwrap_or(text));
 }

@@ -19,7 +19,7 @@ use super::waiting::Waiting;
 use crate::cli::backend::batches;
 use crate::cli::context::{CommandContext, internal};
 use crate::cli::output::Format;
-use crate::config::definitions as check;
+use crate::config::definitions::{self as check, Outputs};
 use crate::config::error::all_of;
 use crate::exit_code::{CommandError, Exit, Result};
 use crate::remote::Remote;
@@ -160,7 +160,7 @@ impl Run {
 
     /// Refuses a definition that this program cannot run.
     pub(super) fn check(&self, context: &CommandContext) -> Result<()> {
-        check_definition(context, &self.name)
+        check_definition(context, &self.name, Outputs::Tried)
     }
 
     /// Plans the batch; workers begin with its first chunks long before this returns.
@@ -211,14 +211,15 @@ impl Run {
 }
 
 /// Refuses a definition that this program cannot run.
-pub(super) fn check_definition(context: &CommandContext, name: &str) -> Result<()> {
+pub(super) fn check_definition(context: &CommandContext, name: &str, outputs: Outputs) -> Result<()> {
     context.loaded.batch(name)?;
     // What is wrong with its schedule does not concern a run by command.
     let own = |error: &crate::config::ConfigError| {
         let key = error.key.strip_prefix(&format!("batch.{name}."));
         key.is_some_and(|key| !key.starts_with("schedule"))
     };
-    let errors: Vec<_> = check::definitions(&context.loaded, &context.extensions).into_iter().filter(own).collect();
+    let errors: Vec<_> =
+        check::definitions(&context.loaded, &context.extensions, outputs).into_iter().filter(own).collect();
     if errors.is_empty() { Ok(()) } else { Err(all_of(errors)) }
 }
 

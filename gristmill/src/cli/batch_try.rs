@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::batch_run::{bad_param, check_definition, start_trouble};
 use crate::cli::context::CommandContext;
 use crate::cli::output::{Format, Output, one_line, result_fields};
+use crate::config::definitions::Outputs;
 use crate::exit_code::{Exit, Result};
 use crate::runtime::schedules::run_context_now;
 
@@ -24,7 +25,7 @@ const CELL_CHARS: usize = 32;
   gristmill batch try retail --limit 100 --json
   head -n 50 orders.csv | gristmill batch try retail --input -
 
-Nothing is created or written, and no store is needed. The step `process` is left out unless --process asks for it.")]
+No more of the input is read than is shown, nothing is created or written, and no store is needed. The step `process` is left out unless --process asks for it.")]
 pub(super) struct Try {
     /// The definition: [batch.NAME] in the configuration
     name: String,
@@ -44,7 +45,7 @@ pub(super) struct Try {
 
 impl Try {
     pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
-        check_definition(context, &self.name)?;
+        check_definition(context, &self.name, Outputs::Untouched)?;
         let request = BatchRequest {
             name: self.name.clone(),
             input: self.input.clone(),

@@ -8,6 +8,7 @@ use gristmill_service::documents::{CheckDocument, LookDocument, ProblemDocument}
 
 use crate::cli::context::CommandContext;
 use crate::cli::output::{Format, Output, one_line};
+use crate::config::definitions::Outputs;
 use crate::config::exposed::exposed;
 use crate::config::{ConfigError, load};
 use crate::exit_code::{Exit, Result};
@@ -31,9 +32,12 @@ impl Check {
                 for (key, what) in exposed(&loaded.config) {
                     context.warn(format!("`{key}` {what}"));
                 }
-                let errors = crate::config::definitions::definitions(&loaded, &context.extensions);
+                let errors = crate::config::definitions::definitions(&loaded, &context.extensions, Outputs::Tried);
                 let looks = loaded.config.batch.iter().filter_map(|(name, batch)| {
-                    source::look(&batch.source, Path::new(".")).map(|look| LookDocument::new(name, look))
+                    let looked = source::look(&batch.source, Path::new("."));
+                    // It may be another file when the batch runs.
+                    let refused = |error| context.warn(format!("`batch.{name}.source`: {error}"));
+                    looked.map_err(refused).ok().flatten().map(|look| LookDocument::new(name, look))
                 });
                 (loaded.config.batch.keys().cloned().collect(), errors, looks.collect())
             }

@@ -91,8 +91,8 @@ impl Init {
     pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
         let names = self.template.files().iter().map(|(name, _)| *name);
         let all: Vec<&str> = names.chain(self.template.database().map(|(name, _)| name)).collect();
-        if let Some(there) = all.iter().map(|name| self.folder.join(name)).find(|path| path.exists()) {
-            let taken = format!("`{}` is there already; nothing was written", there.display());
+        if let Some(taken) = all.iter().find_map(|name| taken(&self.folder, name)) {
+            let taken = format!("{taken}; nothing was written");
             return Err(CommandError::new(Exit::Conflict, taken).hint("name another folder, or move it out of the way"));
         }
         for (name, text) in self.template.files() {
@@ -119,6 +119,17 @@ impl Init {
         }
         Ok(Exit::Success)
     }
+}
+
+/// What is in the way of a file. A link is, too, wherever it leads: through it something would be written elsewhere.
+fn taken(folder: &Path, name: &str) -> Option<String> {
+    let path = folder.join(name);
+    if path.symlink_metadata().is_ok() {
+        return Some(format!("`{}` is there already", path.display()));
+    }
+    let between = path.ancestors().skip(1).take_while(|above| *above != folder);
+    let link = between.into_iter().find(|above| above.is_symlink())?;
+    Some(format!("`{}` is a link, which leads elsewhere", link.display()))
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

@@ -15,8 +15,16 @@ use crate::config::origin::nearest_origin;
 use crate::config::runs;
 use crate::extensions::Extensions;
 
+/// Whether the folders of outputs are tried, with a file that is removed at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outputs {
+    Tried,
+    /// For who writes nothing.
+    Untouched,
+}
+
 /// Returns everything that is wrong with the batch definitions and hooks beyond what reading them has found.
-pub(crate) fn definitions(loaded: &Loaded, extensions: &Extensions) -> Vec<ConfigError> {
+pub(crate) fn definitions(loaded: &Loaded, extensions: &Extensions, outputs: Outputs) -> Vec<ConfigError> {
     let processors = extensions.processors(&loaded.config);
     // One thread: nothing is processed here.
     let pool = match ItemPool::new(1) {
@@ -27,7 +35,11 @@ pub(crate) fn definitions(loaded: &Loaded, extensions: &Extensions) -> Vec<Confi
     for (name, batch) in &loaded.config.batch {
         // Paths are absolute by now.
         let compiled = Pipeline::compile(name, batch, Path::new(""), &processors, &pool);
-        if let Err(error) = compiled.and_then(|pipeline| pipeline.try_output(name)) {
+        let tried = |pipeline: Pipeline| match outputs {
+            Outputs::Tried => pipeline.try_output(name),
+            Outputs::Untouched => Ok(()),
+        };
+        if let Err(error) = compiled.and_then(tried) {
             let origin = nearest_origin(&loaded.origins, &error.key).cloned();
             let handler = batch.process.as_ref().and_then(|process| process.rust.as_deref());
             let handler = handler.filter(|handler| !extensions.items.contains_key(*handler));

@@ -2,7 +2,7 @@
 
 use std::path::{Path, absolute};
 
-use gristmill_core::definition::{BatchDefinition, OneOrMany};
+use gristmill_core::definition::{BatchDefinition, OneOrMany, SourceSpec};
 
 use super::origin::{Origin, Origins};
 use super::settings::Config;
@@ -77,15 +77,7 @@ fn sqlite_url(url: &str, folder: &Path) -> String {
 
 /// Makes a batch's paths absolute: its definition is sent to workers that were started elsewhere.
 fn resolve_batch(batch: &mut BatchDefinition, folder: &Path) {
-    for list in [&mut batch.source.csv, &mut batch.source.jsonl].into_iter().flatten() {
-        match list {
-            OneOrMany::One(path) => *path = far(folder, path),
-            OneOrMany::Many(paths) => paths.iter_mut().for_each(|path| *path = far(folder, path)),
-        }
-    }
-    if let Some(sql) = &mut batch.source.sql {
-        sql.url = far_url(&sql.url, folder);
-    }
+    batch.source.each(&mut |source| resolve_source(source, folder));
     if let Some(schema) = batch.validate.as_mut().and_then(|validate| validate.schema.as_mut()) {
         *schema = far(folder, schema);
     }
@@ -108,6 +100,19 @@ fn resolve_batch(batch: &mut BatchDefinition, folder: &Path) {
         if let Some(program) = exec.command.first_mut().filter(|program| program.contains('/')) {
             *program = far(folder, program);
         }
+    }
+}
+
+fn resolve_source(source: &mut SourceSpec, folder: &Path) {
+    let SourceSpec { csv, jsonl, fixed, sql, .. } = source;
+    for list in [csv, jsonl, fixed].into_iter().flatten() {
+        match list {
+            OneOrMany::One(path) => *path = far(folder, path),
+            OneOrMany::Many(paths) => paths.iter_mut().for_each(|path| *path = far(folder, path)),
+        }
+    }
+    if let Some(sql) = sql {
+        sql.url = far_url(&sql.url, folder);
     }
 }
 

@@ -56,6 +56,8 @@ mod tests {
             ("kind_settings", keys::<crate::kind_settings::KindSettings>()),
             ("batch_definition", keys::<definition::BatchDefinition>()),
             ("source_spec", keys::<definition::SourceSpec>()),
+            ("join_spec", keys::<definition::JoinSpec>()),
+            ("fixed_field", keys::<definition::FixedField>()),
             ("sql_source", keys::<definition::SqlSource>()),
             ("aggregate_job", keys::<definition::AggregateJob>()),
             ("validate_spec", keys::<definition::ValidateSpec>()),

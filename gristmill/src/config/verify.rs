@@ -322,12 +322,15 @@ impl Findings<'_> {
 
     fn choices(&mut self, key: &str, batch: &BatchDefinition) {
         let source = &batch.source;
-        self.exactly_one(
-            &join(key, "source"),
-            &[("csv", source.csv.is_some()), ("jsonl", source.jsonl.is_some()), ("sql", source.sql.is_some())],
-        );
-        let inputs = [source.csv.is_some(), source.jsonl.is_some(), source.sql.is_some()];
-        if inputs.iter().filter(|given| **given).count() == 1 {
+        let inputs = [
+            ("csv", source.csv.is_some()),
+            ("jsonl", source.jsonl.is_some()),
+            ("fixed", source.fixed.is_some()),
+            ("sql", source.sql.is_some()),
+            ("merge", source.merge.is_some()),
+        ];
+        self.exactly_one(&join(key, "source"), &inputs);
+        if inputs.iter().filter(|(_, given)| *given).count() == 1 {
             let wrong = match source::check(source) {
                 Ok(()) => None,
                 Err(SourceError::Setting(wrong)) => Some(wrong),
@@ -476,7 +479,10 @@ mod tests {
             ),
             ("[broker]\nurl = \"kafka\"\n", "c.toml:2: `broker.url`: `kafka` is not the address of a broker"),
             ("[batch.a]\nchunk = 5\n", "c.toml:1: `batch.a`: `source` is missing here"),
-            ("[batch.a]\nsource = {}\n", "c.toml:2: `batch.a.source`: says nothing; give one of `csv`, `jsonl`, `sql`"),
+            (
+                "[batch.a]\nsource = {}\n",
+                "c.toml:2: `batch.a.source`: says nothing; give one of `csv`, `jsonl`, `fixed`, `sql`, `merge`",
+            ),
             (
                 "[batch.a]\nsource = { csv = \"a\", jsonl = \"b\" }\n",
                 "c.toml:2: `batch.a.source`: has csv and jsonl; give only one of",

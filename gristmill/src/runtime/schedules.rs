@@ -13,6 +13,7 @@ use gristmill_jobs::pool::ItemPool;
 use gristmill_service::start::{ConfigSnapshot, JobDefaults, RunContext};
 use tokio::sync::watch;
 
+use crate::config::definitions::Outputs;
 use crate::config::{Config, KindSettings, Loaded};
 use crate::exit_code::{CommandError, Result};
 use crate::extensions::Extensions;
@@ -146,7 +147,7 @@ async fn follow(file: Option<PathBuf>, reload: Reload, extensions: Extensions, c
 fn reread(reload: &Reload, extensions: &Extensions) -> std::result::Result<Loaded, Vec<String>> {
     let texts = |errors: Vec<crate::config::ConfigError>| errors.iter().map(ToString::to_string).collect::<Vec<_>>();
     let loaded = reload().map_err(texts)?;
-    let errors = crate::config::definitions::definitions(&loaded, extensions);
+    let errors = crate::config::definitions::definitions(&loaded, extensions, Outputs::Tried);
     if errors.is_empty() { Ok(loaded) } else { Err(texts(errors)) }
 }
 

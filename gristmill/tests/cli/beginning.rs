@@ -29,6 +29,7 @@ fn the_template_of_a_csv_file_runs() {
     let csv = place.expect(0, &["batch", "results", id, "--format", "csv", "--of", "countries"]);
     assert_eq!(csv.lines().next(), Some("country,sales,revenue,middle"));
     assert_eq!(csv.lines().count(), 4, "{csv}");
+    assert_eq!(place.expect(0, &["batch", "try", "sales", "--limit", "1"]).matches("item ").count(), 1);
     let markdown = place.expect(0, &["batch", "results", id, "--format", "markdown"]);
     assert!(markdown.contains("## figures") && markdown.contains("| France | 2 | 30 | 15 |"), "{markdown}");
     place.expect(2, &["batch", "results", id, "--format", "csv"]);
@@ -101,4 +102,63 @@ fn nothing_that_is_there_is_overwritten() {
     assert!(error["error"]["message"].as_str().expect("a message").contains("sales.csv"), "{error}");
     assert_eq!(std::fs::read_to_string(place.path().join("sales.csv")).expect("there"), "mine\n");
     assert!(!place.path().join("config.toml").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn nothing_is_written_through_a_link() {
+    use std::os::unix::fs::symlink;
+    let outside = tempfile::tempdir().expect("a folder");
+    let dangling = |name: &str, to: &str| {
+        let place = Place::new();
+        symlink(outside.path().join(to), place.path().join(name)).expect("a link");
+        place
+    };
+    for (place, template) in [
+        (dangling("config.toml", "config.toml"), "csv"),
+        (dangling("shop.db", "shop.db"), "sql"),
+        (dangling("letters", ""), "mailing"),
+    ] {
+        let error = place.json(5, &["init", "--template", template, "--json"]);
+        assert!(error["error"]["message"].as_str().expect("a message").contains("nothing was written"), "{error}");
+        assert_eq!(std::fs::read_dir(place.path()).expect("a folder").count(), 1, "the link alone");
+    }
+    assert_eq!(std::fs::read_dir(outside.path()).expect("a folder").count(), 0);
+}
+
+#[test]
+fn a_trial_reads_no_further_than_it_shows_and_touches_no_folder() {
+    let place = Place::new();
+    std::fs::create_dir(place.path().join("out")).expect("made");
+    place.write(
+        "config.toml",
+        "[batch.b]\nsource = { csv = \"in.csv\", ragged = \"error\" }\noutput = { jsonl = \"out/deep\" }\n",
+    );
+    // The last row would keep a batch from being planned.
+    place.write("in.csv", &format!("n\n{}1,2\n", "1\n".repeat(100_000)));
+    let state =
+        |name: &str| std::fs::metadata(place.path().join(name)).and_then(|found| found.modified()).expect("a time");
+    let before = (state("."), state("out"));
+    let tried = place.json(0, &["batch", "try", "b", "--limit", "3", "--json"]);
+    assert_eq!(tried["items"].as_array().map(Vec::len), Some(3));
+    assert_eq!((state("."), state("out")), before);
+    place.expect(2, &["batch", "run", "b"]);
+}
+
+#[test]
+fn tables_in_a_terminal_are_not_obeyed_by_it() {
+    let place = Place::new();
+    place.write(
+        "config.toml",
+        "[batch.b]\nsource = { csv = \"in.csv\" }\naggregate = { by = { group = \"n\", count = true } }\n",
+    );
+    place.write("in.csv", "n\n\u{1b}[31mred\n[x](http://example.com)\n");
+    let found = place.json(0, &["batch", "run", "b", "--wait", "--json"]);
+    let id = found["batch"]["id"].as_str().expect("an id");
+    for format in ["csv", "markdown"] {
+        let shown = place.expect(0, &["batch", "results", id, "--format", format, "--of", "by"]);
+        assert!(shown.contains("\\u{1b}") && !shown.contains('\u{1b}'), "{shown}");
+    }
+    let markdown = place.expect(0, &["batch", "results", id, "--format", "markdown"]);
+    assert!(!markdown.contains("[x](") && !markdown.contains("http://"), "{markdown}");
 }

@@ -22,6 +22,7 @@ mod restart;
 mod saying;
 mod schedules;
 mod servers;
+mod sources;
 mod stopping;
 mod surroundings;
 mod trace;

@@ -1,6 +1,8 @@
 //! A batch's result as tables for people: the output of the template filters `figures` and `groups`.
 
-use rust_decimal::Decimal;
+use gristmill_core::aggregate::Number;
+use gristmill_core::result_mail::REST;
+use gristmill_core::result_table::{cell, is_cell};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -38,14 +40,20 @@ pub fn figures(result: &Value) -> Vec<Figure> {
 
 /// The measures of a result that have several, each with its largest values first.
 pub fn groups(result: &Value) -> Vec<Group> {
-    let several = |(name, value): (&String, &Value)| rows(value).map(|rows| group(name, rows));
+    let several = |(name, value): (&String, &Value)| rows(value).map(|rows| group(name, rows, left_out(value)));
     result.as_object().into_iter().flatten().filter_map(several).collect()
 }
 
-fn group(name: &str, mut rows: Vec<Figure>) -> Group {
+/// How many rows of a table did not travel.
+fn left_out(value: &Value) -> usize {
+    let left = value.get(REST).and_then(|rest| rest.get("left_out")).and_then(Value::as_u64);
+    left.and_then(|left| usize::try_from(left).ok()).unwrap_or(0)
+}
+
+fn group(name: &str, mut rows: Vec<Figure>, left_out: usize) -> Group {
     // A stable sort: groups of equal size stay in the order of the result.
-    rows.sort_by_key(|row| std::cmp::Reverse(row.value.parse::<Decimal>().ok()));
-    let more = rows.len().saturating_sub(ROWS_MAX);
+    rows.sort_by_key(|row| std::cmp::Reverse(Number::of_text(&row.value)));
+    let more = rows.len().saturating_sub(ROWS_MAX) + left_out;
     rows.truncate(ROWS_MAX);
     Group { name: name.to_owned(), rows, more }
 }
@@ -54,18 +62,18 @@ fn group(name: &str, mut rows: Vec<Figure>) -> Group {
 fn rows(value: &Value) -> Option<Vec<Figure>> {
     let figure = |name: String, value: &Value| Figure { name, value: plain(value) };
     match value {
-        Value::Object(groups) => Some(groups.iter().map(|(name, value)| figure(name.clone(), value)).collect()),
+        Value::Object(_) if is_cell(value) => None,
+        Value::Object(groups) => {
+            let travelled = groups.iter().filter(|(_, value)| value.get("left_out").is_none());
+            Some(travelled.map(|(name, value)| figure(name.clone(), value)).collect())
+        }
         Value::Array(top) => Some(top.iter().map(|row| figure(plain(&row["value"]), &row["count"])).collect()),
         _ => None,
     }
 }
 
 fn plain(value: &Value) -> String {
-    match value {
-        Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
+    if value.is_null() { "-".to_owned() } else { cell(value).into_owned() }
 }
 
 #[cfg(test)]
@@ -85,5 +93,17 @@ mod tests {
         assert_eq!(groups[0].rows[0].name, "country 12");
         assert_eq!((groups[0].rows.len(), groups[0].more), (10, 2));
         assert_eq!(groups[1].rows[0], Figure { name: "x".into(), value: "3".into() });
+    }
+    #[test]
+    fn an_estimate_is_a_figure_and_rows_that_did_not_travel_are_counted() {
+        let result = json!({
+            "kinds": {"about": 123_000},
+            "ids": {"UK": {"about": 5_000}, "France": 3},
+            "table": {"UK": "n 1, m 2", REST: {"left_out": 40}},
+        });
+        assert_eq!(figures(&result), [Figure { name: "kinds".into(), value: "about 123000".into() }]);
+        let groups = groups(&result);
+        assert!(groups[0].rows.contains(&Figure { name: "UK".into(), value: "about 5000".into() }), "{groups:?}");
+        assert_eq!((groups[1].rows.len(), groups[1].more), (1, 40));
     }
 }

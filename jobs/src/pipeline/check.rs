@@ -63,6 +63,10 @@ pub fn resolve(name: &str, definition: &BatchDefinition, base_dir: &Path) -> Res
 }
 
 fn read_schema(path: &Path) -> Result<serde_json::Value, String> {
+    // Opening a pipe would wait for a writer.
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(format!("`{}` is not a file; name one", path.display()));
+    }
     let text = std::fs::read_to_string(path).map_err(|cause| format!("cannot read `{}`: {cause}", path.display()))?;
     gristmill_core::json::read(text.trim_start_matches('\u{feff}').as_bytes())
         .map_err(|cause| format!("`{}` is not JSON that can be kept: {cause}", path.display()))

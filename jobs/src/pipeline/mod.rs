@@ -10,6 +10,7 @@
 
 mod check;
 mod gather;
+mod observer;
 mod process;
 mod trial;
 
@@ -25,6 +26,7 @@ pub use check::{DefinitionError, ITEM_ATTEMPTS_DEFAULT, ITEM_ATTEMPTS_MAX, closi
 pub(crate) use gather::without;
 pub use gather::{ChunkOutcome, PassedItem};
 pub(crate) use gather::{Gatherer, Gone};
+use observer::{Observer, Unobserved};
 use process::ItemProcess;
 pub use trial::{Trial, TriedEnd, TriedItem};
 
@@ -157,7 +159,7 @@ impl Pipeline {
     pub(crate) fn alone(&self, record: Record) -> Gone {
         let mut in_flight = ItemInFlight::new(record);
         let Some(item) = in_flight.take() else { return Gone { in_flight, written: None } };
-        let prepared = unwound("transform", || self.prepare(item));
+        let prepared = unwound("transform", || self.prepare(item, |_, _| {}));
         let written = prepared.and_then(|item| match item {
             Some(item) => unwound("format", || self.formatted(item)).map(Some),
             None => Ok(None),
@@ -192,18 +194,7 @@ impl Pipeline {
         pool: &ItemPool,
     ) -> Result<ChunkOutcome, RunFailure> {
         let mut travellers: Vec<_> = records.into_iter().map(ItemInFlight::new).collect();
-        let me = Arc::clone(self);
-        on_pool("transform", &mut travellers, pool, &context.cancel, move |item| me.prepare(item)).await?;
-        for number in 0..self.enrich.len() {
-            self.enrich(number, &mut travellers, pool, &context.cancel).await?;
-        }
-        if let Some(process) = &self.process {
-            process.run(&mut travellers, context).await?;
-        }
-        let me = Arc::clone(self);
-        let written =
-            map_under_way("format", &mut travellers, pool, &context.cancel, move |item| me.formatted(item).map(Some));
-        let written = written.await?;
+        let written = self.through(&mut travellers, Some(context), pool, &context.cancel, &mut Unobserved).await?;
         let mut gatherer = self.gatherer();
         let mut ok = Vec::new();
         for (in_flight, written) in travellers.into_iter().zip(written) {
@@ -212,22 +203,63 @@ impl Pipeline {
         Ok(ChunkOutcome { ok, ..gatherer.outcome() })
     }
 
-    /// Runs the stages that look at nothing but the item.
-    fn prepare(&self, mut item: Value) -> Step {
+    /// Takes items through all stages, in their order, and returns what is counted and written of those that passed. Without
+    /// a context for it the step `process` is left out.
+    async fn through<O: Observer>(
+        self: &Arc<Self>,
+        travellers: &mut [ItemInFlight],
+        process: Option<&ProcessContext>,
+        pool: &ItemPool,
+        cancel: &CancellationToken,
+        observer: &mut O,
+    ) -> Result<Vec<Option<(Value, Value)>>, RunFailure> {
+        let me = Arc::clone(self);
+        let prepare = move |item| {
+            let mut seen = O::Seen::default();
+            let end = me.prepare(item, |stage, item| O::see(&mut seen, stage, item));
+            Ok(Some((seen, end)))
+        };
+        let prepared = map_under_way("transform", travellers, pool, cancel, prepare).await?;
+        for (place, (in_flight, prepared)) in travellers.iter_mut().zip(prepared).enumerate() {
+            let Some((seen, end)) = prepared else { continue };
+            in_flight.state = State::of(end);
+            observer.prepared(place, seen, &in_flight.state);
+        }
+        for number in 0..self.enrich.len() {
+            self.enrich(number, travellers, pool, cancel).await?;
+            observer.passed("enrich", travellers);
+        }
+        if let (Some(step), Some(context)) = (&self.process, process) {
+            step.run(travellers, context).await?;
+            observer.passed("process", travellers);
+        }
+        let me = Arc::clone(self);
+        Ok(map_under_way("format", travellers, pool, cancel, move |item| me.formatted(item).map(Some)).await?)
+    }
+
+    /// Runs the stages that look at nothing but the item, and says what each that the definition has made of it.
+    fn prepare(&self, mut item: Value, mut made: impl FnMut(&'static str, &Value)) -> Step {
         if let Some(validate) = &self.validate {
             validate.check(&item)?;
         }
         if let Some(sanitize) = &self.sanitize {
             sanitize.clean(&mut item);
+            made("sanitize", &item);
         }
         if let Some(nulls) = &self.nulls {
             nulls.apply(&mut item);
+            made("nulls", &item);
         }
         self.parse.apply(&mut item)?;
-        match &self.transform {
-            Some(transform) => transform.apply(&item),
-            None => Ok(Some(item)),
+        if !self.parse.rules().is_empty() {
+            made("parse", &item);
         }
+        let Some(transform) = &self.transform else { return Ok(Some(item)) };
+        let transformed = transform.apply(&item)?;
+        if let Some(item) = &transformed {
+            made("transform", item);
+        }
+        Ok(transformed)
     }
 
     async fn enrich(
@@ -251,6 +283,16 @@ impl Pipeline {
         })
         .await?;
         Ok(())
+    }
+}
+
+impl State {
+    fn of(step: Step) -> Self {
+        match step {
+            Ok(Some(item)) => Self::UnderWay(item),
+            Ok(None) => Self::Skipped,
+            Err(refusal) => Self::Refused(refusal),
+        }
     }
 }
 

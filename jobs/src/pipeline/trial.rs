@@ -1,4 +1,4 @@
-//! A trial: the same stages as in a chunk, one after another, and what each makes of each item is kept to be shown.
+//! A trial: items go through the stages as in a chunk, and what each makes of each item is kept to be shown.
 
 use std::sync::Arc;
 
@@ -6,11 +6,11 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::gather::Gone;
-use super::{ItemInFlight, Pipeline, RunFailure, State, map_under_way};
+use super::observer::Observer;
+use super::{ItemInFlight, Pipeline, RunFailure, State};
 use crate::pool::ItemPool;
 use crate::process::ProcessContext;
 use crate::source::Record;
-use crate::stage::{Refusal, Step};
 
 /// What became of the first items of an input.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,12 +50,8 @@ pub enum TriedEnd {
     },
 }
 
-/// The stages that look at nothing but the item, each with what it made of it, and the end.
-type Prepared = (Vec<(&'static str, Value)>, Step);
-
-/// Items on trial.
+/// What has been seen of items on trial.
 struct OnTrial {
-    travellers: Vec<ItemInFlight>,
     steps: Vec<Vec<(&'static str, Value)>>,
     /// The stage that skipped each.
     skipped: Vec<Option<&'static str>>,
@@ -74,57 +70,15 @@ impl Pipeline {
         process: Option<&ProcessContext>,
         pool: &ItemPool,
     ) -> Result<Trial, RunFailure> {
-        let cancel = CancellationToken::new();
-        let mut tried = OnTrial::new(records);
-        let me = Arc::clone(self);
-        let trace = move |item| Ok(Some(me.traced(item)));
-        let prepared = map_under_way("transform", &mut tried.travellers, pool, &cancel, trace).await?;
-        tried.prepared(prepared);
-        for number in 0..self.enrich.len() {
-            self.enrich(number, &mut tried.travellers, pool, &cancel).await?;
-            tried.note("enrich");
-        }
-        if let (Some(step), Some(context)) = (&self.process, process) {
-            step.run(&mut tried.travellers, context).await?;
-            tried.note("process");
-        }
-        let me = Arc::clone(self);
-        let format = move |item| me.formatted(item).map(Some);
-        let written = map_under_way("format", &mut tried.travellers, pool, &cancel, format).await?;
-        Ok(self.ended(tried, written))
+        let mut tried = OnTrial::new(&records);
+        let mut travellers: Vec<_> = records.into_iter().map(ItemInFlight::new).collect();
+        let cancel = process.map_or_else(CancellationToken::new, |context| context.cancel.clone());
+        let written = self.through(&mut travellers, process, pool, &cancel, &mut tried).await?;
+        Ok(self.ended(travellers, tried, written))
     }
 
-    fn traced(&self, item: Value) -> Prepared {
-        let mut steps = Vec::new();
-        let end = self.trace(item, &mut steps);
-        (steps, end)
-    }
-
-    /// As [`prepare`](Self::prepare), stage by stage.
-    fn trace(&self, mut item: Value, steps: &mut Vec<(&'static str, Value)>) -> Step {
-        if let Some(validate) = &self.validate {
-            validate.check(&item)?;
-        }
-        if let Some(sanitize) = &self.sanitize {
-            sanitize.clean(&mut item);
-            steps.push(("sanitize", item.clone()));
-        }
-        if let Some(nulls) = &self.nulls {
-            nulls.apply(&mut item);
-            steps.push(("nulls", item.clone()));
-        }
-        self.parse.apply(&mut item)?;
-        if !self.parse.rules().is_empty() {
-            steps.push(("parse", item.clone()));
-        }
-        let Some(transform) = &self.transform else { return Ok(Some(item)) };
-        let made = transform.apply(&item)?;
-        steps.extend(made.clone().map(|made| ("transform", made)));
-        Ok(made)
-    }
-
-    fn ended(&self, tried: OnTrial, written: Vec<Option<(Value, Value)>>) -> Trial {
-        let OnTrial { travellers, mut steps, skipped } = tried;
+    fn ended(&self, travellers: Vec<ItemInFlight>, tried: OnTrial, written: Vec<Option<(Value, Value)>>) -> Trial {
+        let OnTrial { mut steps, skipped } = tried;
         let mut gatherer = self.gatherer();
         let mut ends: Vec<(u64, Option<u64>, bool)> = Vec::with_capacity(travellers.len());
         for ((in_flight, written), steps) in travellers.into_iter().zip(written).zip(&mut steps) {
@@ -151,40 +105,35 @@ impl Pipeline {
 }
 
 impl OnTrial {
-    fn new(records: Vec<Record>) -> Self {
+    fn new(records: &[Record]) -> Self {
         let read = |record: &Record| match &record.item {
             Ok(item) => vec![("read", item.clone())],
             Err(unreadable) => vec![("read", unreadable.raw.clone())],
         };
-        Self {
-            steps: records.iter().map(read).collect(),
-            skipped: vec![None; records.len()],
-            travellers: records.into_iter().map(ItemInFlight::new).collect(),
+        Self { steps: records.iter().map(read).collect(), skipped: vec![None; records.len()] }
+    }
+}
+
+impl Observer for OnTrial {
+    type Seen = Vec<(&'static str, Value)>;
+
+    fn see(seen: &mut Self::Seen, stage: &'static str, item: &Value) {
+        seen.push((stage, item.clone()));
+    }
+
+    fn prepared(&mut self, place: usize, seen: Self::Seen, state: &State) {
+        self.steps[place].extend(seen);
+        if matches!(state, State::Skipped) {
+            self.skipped[place] = Some("transform");
         }
     }
 
-    fn prepared(&mut self, prepared: Vec<Option<Prepared>>) {
-        for (place, prepared) in prepared.into_iter().enumerate() {
-            let Some((steps, end)) = prepared else { continue };
-            self.steps[place].extend(steps);
-            self.travellers[place].state = match end {
-                Ok(Some(item)) => State::UnderWay(item),
-                Ok(None) => {
-                    self.skipped[place] = Some("transform");
-                    State::Skipped
-                }
-                Err(refusal) => State::Refused(refusal),
-            };
-        }
-    }
-
-    /// Notes what a stage has made of the items that were under way.
-    fn note(&mut self, stage: &'static str) {
-        for ((in_flight, steps), skipped) in self.travellers.iter().zip(&mut self.steps).zip(&mut self.skipped) {
+    fn passed(&mut self, stage: &'static str, travellers: &[ItemInFlight]) {
+        for ((in_flight, steps), skipped) in travellers.iter().zip(&mut self.steps).zip(&mut self.skipped) {
             match &in_flight.state {
                 State::UnderWay(item) => steps.push((stage, item.clone())),
                 State::Skipped if skipped.is_none() => *skipped = Some(stage),
-                State::Skipped | State::Refused(Refusal { .. }) => {}
+                State::Skipped | State::Refused(_) => {}
             }
         }
     }

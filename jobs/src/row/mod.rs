@@ -30,8 +30,8 @@ pub(crate) use plan::RowPlan;
 /// the short way. All other items take their time, or take so much memory that a number keeps them in hand.
 pub fn chunk_size(definition: &BatchDefinition, pipeline: &Pipeline) -> ChunkSize {
     let fits = || {
-        let stages = pipeline.stages().filter(|_| definition.source.sql.is_none());
-        stages.is_some_and(RowPlan::may_be)
+        let stages = pipeline.stages().filter(|_| definition.source.csv.is_some() || definition.source.jsonl.is_some());
+        !definition.source.is_composite() && stages.is_some_and(RowPlan::may_be)
     };
     match definition.chunk {
         Some(items) => ChunkSize::Items(items),

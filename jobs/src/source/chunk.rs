@@ -3,15 +3,15 @@
 use std::io::{Read, Seek, SeekFrom};
 
 use gristmill_core::chunk::{FileFingerprint, SourceFingerprint};
-use serde_json::Value;
 
-use super::csv::{self, RowReader};
 use super::cut::{Extent, Shape};
 use super::error::SourceError;
 use super::file;
 use super::format::Format;
-use super::jsonl;
-use super::record::{Record, Unreadable};
+use super::gather;
+use super::item::ItemReader;
+use super::record::Record;
+use super::stream::Streamed;
 
 /// A byte range of one of the source's files, and the plan's record of it.
 #[derive(Debug, Clone, Copy)]
@@ -71,18 +71,17 @@ pub(super) fn bytes(range: Range, fingerprint: &FileFingerprint) -> Result<Vec<u
 }
 
 fn records(bytes: &[u8], range: Range, columns: &[String], format: &Format) -> Vec<Record> {
-    let mut rows = match format.shape {
-        Shape::Csv { delimiter, quote } => Some(RowReader::new(delimiter, quote)),
-        Shape::Lines => None,
-    };
+    let mut reader = ItemReader::new(format, columns);
     let mut records = Vec::with_capacity(usize::try_from(range.items).unwrap_or(0).min(bytes.len()));
     each(bytes, range.line, format.shape, |from, extent, line| {
         let record = &bytes[from..from + extent.content];
-        let item: Result<Value, Unreadable> = match &mut rows {
-            Some(rows) => csv::item(rows, columns, record, extent.unclosed),
-            None => jsonl::item(record),
-        };
-        records.push(Record { position: range.first + records.len() as u64, line: Some(line), item });
+        let position = range.first + records.len() as u64;
+        records.push(if format.gathered {
+            let Streamed { line, item } = gather::read_line(record);
+            Record { position, line, item }
+        } else {
+            Record { position, line: Some(line), item: reader.item(record, extent.unclosed) }
+        });
     });
     records
 }
@@ -96,7 +95,9 @@ pub(super) fn each(bytes: &[u8], mut line: u64, shape: Shape, mut found: impl Fn
         line += lines;
         let rest = &bytes[at..];
         let Some(extent) = shape.end(rest, true).filter(|_| !rest.is_empty()) else { return };
-        found(at, extent, line);
+        if !shape.is_comment(rest) {
+            found(at, extent, line);
+        }
         at += extent.next;
         line += extent.lines;
     }

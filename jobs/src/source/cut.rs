@@ -7,7 +7,7 @@
 
 use std::io::Read;
 
-use memchr::{memchr, memchr_iter, memchr3};
+use memchr::{memchr, memchr_iter, memchr2, memchr3};
 
 /// How much is read at once. Grows only for a record that does not fit.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -21,9 +21,16 @@ pub(super) enum Shape {
         delimiter: u8,
         /// Around fields.
         quote: u8,
+        /// What a line begins with that is no record.
+        comment: Option<u8>,
     },
     /// One record per line.
     Lines,
+    /// One record per line, whose spaces belong to it.
+    Fixed {
+        /// What a line begins with that is no record.
+        comment: Option<u8>,
+    },
 }
 
 /// Where a record ends, counted from its first byte.
@@ -43,7 +50,7 @@ impl Shape {
     /// Returns how many bytes at the front belong to no record, and how many lines they are.
     pub(super) fn blank(self, bytes: &[u8]) -> (usize, u64) {
         let blank = |byte: &u8| match self {
-            Self::Csv { .. } => matches!(byte, b'\n' | b'\r'),
+            Self::Csv { .. } | Self::Fixed { .. } => matches!(byte, b'\n' | b'\r'),
             Self::Lines => byte.is_ascii_whitespace(),
         };
         let length = bytes.iter().position(|byte| !blank(byte)).unwrap_or(bytes.len());
@@ -54,11 +61,28 @@ impl Shape {
     /// `None` when these are the `last` ones.
     pub(super) fn end(self, bytes: &[u8], last: bool) -> Option<Extent> {
         match self {
-            Self::Csv { delimiter, quote } => csv_end(bytes, delimiter, quote, last),
-            Self::Lines => match memchr(b'\n', bytes) {
+            // In a comment a quote is nothing but a sign.
+            Self::Csv { delimiter, quote, .. } if !self.is_comment(bytes) => csv_end(bytes, delimiter, quote, last),
+            Self::Csv { .. } => match memchr2(b'\n', b'\r', bytes) {
+                Some(at) => {
+                    Some(Extent { content: at, next: at + 1, lines: u64::from(bytes[at] == b'\n'), unclosed: false })
+                }
+                None => last.then_some(Extent { content: bytes.len(), next: bytes.len(), lines: 0, unclosed: false }),
+            },
+            Self::Lines | Self::Fixed { .. } => match memchr(b'\n', bytes) {
                 Some(at) => Some(Extent { content: at, next: at + 1, lines: 1, unclosed: false }),
                 None => last.then_some(Extent { content: bytes.len(), next: bytes.len(), lines: 0, unclosed: false }),
             },
+        }
+    }
+
+    /// Whether what begins with these bytes is a comment, and no record.
+    pub(super) fn is_comment(self, bytes: &[u8]) -> bool {
+        match self {
+            Self::Csv { comment, .. } | Self::Fixed { comment } => {
+                comment.is_some() && bytes.first().copied() == comment
+            }
+            Self::Lines => false,
         }
     }
 }
@@ -123,8 +147,6 @@ pub(super) struct Cut<'a> {
     pub(super) to: u64,
     /// The line on which it begins.
     pub(super) line: u64,
-    /// The line on which `to` is.
-    pub(super) line_after: u64,
     /// Its bytes without the line end.
     pub(super) bytes: &'a [u8],
     /// The input ended inside quotes.
@@ -165,17 +187,23 @@ impl<R: Read> RecordSplitter<R> {
         Self::with_buffer(reader, shape, limit, (offset, line), BUFFER_BYTES)
     }
 
-    /// As [`RecordSplitter::new`], but starting with a buffer of another size.
-    fn with_buffer(reader: R, shape: Shape, limit: usize, (offset, line): (u64, u64), bytes: usize) -> Self {
+    /// As [`RecordSplitter::new`], but starting with a buffer of another size, which is filled before the first record.
+    pub(super) fn with_buffer(reader: R, shape: Shape, limit: usize, (offset, line): (u64, u64), bytes: usize) -> Self {
         Self { reader, shape, limit, buffer: vec![0; bytes], start: 0, end: 0, ended: false, offset, line }
     }
 
     /// Returns the next record, or `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<Cut<'_>>, CutError> {
-        if !self.skip_blank()? {
-            return Ok(None);
-        }
-        let extent = self.find_end()?;
+        let extent = loop {
+            if !self.skip_blank()? {
+                return Ok(None);
+            }
+            let extent = self.find_end()?;
+            if !self.shape.is_comment(&self.buffer[self.start..self.end]) {
+                break extent;
+            }
+            self.advance(extent.next, extent.lines);
+        };
         if extent.content > self.limit {
             return Err(CutError::TooLong { line: self.line, unclosed: extent.unclosed });
         }
@@ -185,7 +213,6 @@ impl<R: Read> RecordSplitter<R> {
             from,
             to: self.offset,
             line,
-            line_after: self.line,
             bytes: &self.buffer[begin..begin + extent.content],
             unclosed: extent.unclosed,
         }))
@@ -194,6 +221,16 @@ impl<R: Read> RecordSplitter<R> {
     /// Returns how many bytes have been scanned, counted from the beginning of the file.
     pub(super) fn offset(&self) -> u64 {
         self.offset
+    }
+
+    /// What it reads from.
+    pub(super) fn reader(&self) -> &R {
+        &self.reader
+    }
+
+    /// Returns how many bytes have been scanned, and the line on which the next one is.
+    pub(super) fn place(&self) -> (u64, u64) {
+        (self.offset, self.line)
     }
 
     /// Returns `false` when only blank lines are left.
@@ -264,7 +301,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const CSV: Shape = Shape::Csv { delimiter: b',', quote: b'"' };
+    const CSV: Shape = Shape::Csv { delimiter: b',', quote: b'"', comment: None };
 
     /// Where it begins and ends, its line, its bytes.
     type Found = (u64, u64, u64, Vec<u8>);

@@ -10,12 +10,18 @@ use gristmill_core::json;
 use memchr::memchr2;
 use serde_json::Value;
 
+use super::csv::COLUMNS_MAX;
+
 /// The most digits of a whole number that is read here.
 const DIGITS_MAX: usize = 18;
 
-/// The keys of a line, in their order. `None`: it is no object of plain values, or has a key twice.
+/// The keys of a line, in their order. `None`: it is no object of plain values, has a key twice, or has more keys than a
+/// table has columns: then every row of a chunk would be as wide as its first.
 pub(super) fn keys(line: &[u8]) -> Option<Vec<String>> {
     let Ok(Value::Object(object)) = json::read(line.trim_ascii_end()) else { return None };
+    if object.len() > COLUMNS_MAX {
+        return None;
+    }
     let keys: Vec<String> = object.keys().cloned().collect();
     // A key that was there twice has left one behind: then the line is no row by these keys.
     row(line, &keys).map(|_| keys)
@@ -175,6 +181,16 @@ mod tests {
             }
         }
         assert!(row(b"{\"a\":1,\"b c\":\"x\"}", &keys).is_some());
+    }
+
+    #[test]
+    fn a_line_of_more_keys_than_a_table_has_columns_is_no_row() {
+        let line = |keys: usize| {
+            let pairs: Vec<String> = (0..keys).map(|key| format!("\"k{key}\":{key}")).collect();
+            format!("{{{}}}", pairs.join(","))
+        };
+        assert_eq!(keys(line(COLUMNS_MAX).as_bytes()).map(|keys| keys.len()), Some(COLUMNS_MAX));
+        assert_eq!(keys(line(COLUMNS_MAX + 1).as_bytes()), None);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use gristmill_core::definition::{Compression, DuplicateColumns, Ragged, SourceSp
 use super::csv::{self, HeaderNames};
 use super::cut::Shape;
 use super::error::SourceError;
+use super::fixed::{self, Field};
 
 /// The longest record, by default.
 pub const RECORD_BYTES_DEFAULT: u64 = 1024 * 1024;
@@ -35,28 +36,65 @@ pub(super) struct Format {
     pub(super) skip_lines: u64,
     /// What is done to the names in the header.
     pub(super) names: HeaderNames,
+    /// The fields of a line of fixed width.
+    pub(super) fields: Vec<Field>,
+    /// Whether it is a spool of several sources, each of whose lines says where it is from.
+    pub(super) gathered: bool,
 }
 
-/// The two families of sources, and what the definition names.
+impl Format {
+    /// Records of this shape about which nothing else is said.
+    pub(super) fn plain(shape: Shape) -> Self {
+        Self {
+            shape,
+            limit: usize::try_from(RECORD_BYTES_DEFAULT).unwrap_or(usize::MAX),
+            encoding: None,
+            compression: None,
+            columns: None,
+            ragged: Ragged::default(),
+            skip_lines: 0,
+            names: HeaderNames::default(),
+            fields: Vec::new(),
+            gathered: false,
+        }
+    }
+}
+
+/// The families of sources, and what the definition names.
 #[derive(Debug)]
 pub(super) enum Origin<'a> {
     Files(&'a [String], Format),
     Sql(&'a gristmill_core::definition::SqlSource),
+    /// Several in one: see [`gather`](super::gather).
+    Gathered,
 }
 
 /// Checks a definition's source without looking at any file.
 pub(super) fn origin(spec: &SourceSpec) -> Result<Origin<'_>, SourceError> {
-    match (&spec.csv, &spec.jsonl, &spec.sql) {
-        (Some(csv), None, None) => {
+    if spec.is_composite() {
+        return Ok(Origin::Gathered);
+    }
+    match (&spec.csv, &spec.jsonl, &spec.fixed, &spec.sql) {
+        (Some(csv), None, None, None) => {
+            only_for("fixed", &of_fixed(spec))?;
             let shape = csv_shape(spec)?;
             Ok(Origin::Files(csv.as_slice(), format(spec, shape)?))
         }
-        (None, Some(jsonl), None) => {
+        (None, Some(jsonl), None, None) => {
             only_for("csv", &of_csv(spec))?;
+            only_for("csv and fixed", &of_both(spec))?;
+            only_for("fixed", &of_fixed(spec))?;
             Ok(Origin::Files(jsonl.as_slice(), format(spec, Shape::Lines)?))
         }
-        (None, None, Some(sql)) => {
+        (None, None, Some(fixed), None) => {
+            only_for("csv", &of_csv(spec))?;
+            let shape = Shape::Fixed { comment: comment(spec)? };
+            Ok(Origin::Files(fixed.as_slice(), format(spec, shape)?))
+        }
+        (None, None, None, Some(sql)) => {
             only_for("files", &of_csv(spec))?;
+            only_for("files", &of_both(spec))?;
+            only_for("files", &of_fixed(spec))?;
             only_for(
                 "files",
                 &[
@@ -70,22 +108,33 @@ pub(super) fn origin(spec: &SourceSpec) -> Result<Origin<'_>, SourceError> {
             }
             Ok(Origin::Sql(sql))
         }
-        (None, None, None) => Err(setting("it names no input; give one of `csv`, `jsonl` and `sql`")),
-        _ => Err(setting("it names more than one input; give exactly one of `csv`, `jsonl` and `sql`")),
+        (None, None, None, None) => {
+            Err(setting("it names no input; give one of `csv`, `jsonl`, `fixed`, `sql` and `merge`"))
+        }
+        _ => Err(setting("it names more than one input; give exactly one of `csv`, `jsonl`, `fixed` and `sql`")),
     }
 }
 
 /// The settings that have a meaning for separated values only, and whether they are given.
-fn of_csv(spec: &SourceSpec) -> [(&'static str, bool); 7] {
+fn of_csv(spec: &SourceSpec) -> [(&'static str, bool); 6] {
     [
         ("delimiter", spec.delimiter.is_some()),
         ("quote", spec.quote.is_some()),
         ("columns", spec.columns.is_some()),
         ("ragged", spec.ragged == Ragged::Error),
-        ("skip_lines", spec.skip_lines.is_some()),
         ("trim_header", spec.trim_header),
         ("duplicate_columns", spec.duplicate_columns == DuplicateColumns::Rename),
     ]
+}
+
+/// Those for lines that need not all be records.
+fn of_both(spec: &SourceSpec) -> [(&'static str, bool); 2] {
+    [("skip_lines", spec.skip_lines.is_some()), ("comment", spec.comment.is_some())]
+}
+
+/// Those for lines of fixed width.
+fn of_fixed(spec: &SourceSpec) -> [(&'static str, bool); 1] {
+    [("fields", spec.fields.is_some())]
 }
 
 /// What is done to the names in the header, which there must be then.
@@ -110,6 +159,8 @@ fn format(spec: &SourceSpec, shape: Shape) -> Result<Format, SourceError> {
         ragged: spec.ragged,
         skip_lines: skip_lines(spec)?,
         names: header_names(spec)?,
+        gathered: false,
+        fields: if spec.fixed.is_some() { fixed::fields(spec, RECORD_BYTES_MAX)? } else { Vec::new() },
     })
 }
 
@@ -128,7 +179,15 @@ fn csv_shape(spec: &SourceSpec) -> Result<Shape, SourceError> {
     if delimiter == quote {
         return Err(setting("`delimiter` and `quote` are the same character; they must differ"));
     }
-    Ok(Shape::Csv { delimiter, quote })
+    let comment = comment(spec)?;
+    if comment.is_some_and(|comment| comment == delimiter || comment == quote) {
+        return Err(setting("`comment` is the same character as `delimiter` or `quote`; it must be another one"));
+    }
+    Ok(Shape::Csv { delimiter, quote, comment })
+}
+
+fn comment(spec: &SourceSpec) -> Result<Option<u8>, SourceError> {
+    spec.comment.as_deref().map(|text| one_ascii("comment", Some(text), b'#')).transpose()
 }
 
 fn one_ascii(key: &str, text: Option<&str>, default: u8) -> Result<u8, SourceError> {
@@ -219,6 +278,22 @@ mod tests {
         // A label for an encoding that browsers refuse to decode.
         let spec = SourceSpec { encoding: Some("iso-2022-kr".to_owned()), ..csv_spec() };
         assert!(problem(&spec).contains("not a WHATWG encoding label"));
+    }
+
+    #[test]
+    fn a_comment_is_another_sign_than_those_between_and_around_fields() {
+        for (wrong, said) in [(",", "same character"), ("\"", "same character"), ("//", "exactly one ASCII character")]
+        {
+            let spec = SourceSpec { comment: Some(wrong.to_owned()), ..csv_spec() };
+            assert!(problem(&spec).contains(said), "{}", problem(&spec));
+        }
+        let lines = SourceSpec {
+            csv: None,
+            jsonl: Some(OneOrMany::One("a".to_owned())),
+            comment: Some("#".to_owned()),
+            ..csv_spec()
+        };
+        assert_eq!(problem(&lines), "source: `comment` has a meaning for csv and fixed only; take it out");
     }
 
     #[test]

@@ -6,11 +6,13 @@
 //! worse.
 //!
 //! * `format`, `names`: what the definition says, and which files it means.
-//! * `spool`: spools of input that cannot be read by ranges.
+//! * `spool`: spools of input that cannot be read by ranges; `text`: such input as UTF-8.
 //! * `cut`, `plan`: where records begin, and where chunks do.
 //! * `file`: the state of a file when it was planned, and whether it is still the same.
-//! * `chunk`, `csv`, `jsonl`, `record`: from bytes to records; `rows`: to the fields of each row, of JSON lines by `flat`.
-//! * `sniff`: what a file looks like, for people.
+//! * `gather`: several sources in one.
+//! * `chunk`, `item`, `csv`, `fixed`, `jsonl`, `record`: from bytes to records; `rows`: to the fields of each row, of JSON lines by `flat`.
+//! * `sniff`: what a file looks like, for people; `peek`: its first records, for a trial; `stream`: all of
+//!   them, one after the other.
 //! * `sql`: rows of a query.
 
 mod chunk;
@@ -18,16 +20,22 @@ mod csv;
 mod cut;
 mod error;
 mod file;
+mod fixed;
 mod flat;
 mod format;
+mod gather;
+mod item;
 mod jsonl;
 mod names;
+mod peek;
 mod plan;
 mod record;
 mod rows;
 mod sniff;
 mod spool;
 mod sql;
+mod stream;
+mod text;
 mod unpack;
 
 use std::path::PathBuf;
@@ -43,6 +51,7 @@ pub use error::SourceError;
 pub use format::{RECORD_BYTES_DEFAULT, RECORD_BYTES_MAX};
 pub use jsonl::DEPTH_MAX;
 pub use names::FILES_MAX;
+pub use peek::peek;
 pub use plan::{CHUNK_BYTES_MAX, CHUNK_FIELDS_MAX};
 pub use record::{RAW_BYTES_MAX, Record, Unreadable};
 pub(crate) use rows::Rows;
@@ -51,6 +60,7 @@ pub use spool::{SPOOL_BYTES_DEFAULT, remove_spooled};
 pub use unpack::Stream;
 
 use format::{Format, Origin};
+use gather::Gathering;
 use plan::FilePlan;
 use spool::Spooled;
 
@@ -116,7 +126,10 @@ impl std::fmt::Debug for OpenOptions {
 ///
 /// [`SourceError::Setting`], which names the setting and says what would be right.
 pub fn check(spec: &SourceSpec) -> Result<(), SourceError> {
-    format::origin(spec).map(drop)
+    match format::origin(spec)? {
+        Origin::Files(..) | Origin::Sql(_) => Ok(()),
+        Origin::Gathered => gather::check(spec),
+    }
 }
 
 /// Checks a source and takes its fingerprint: everything that can be known before a batch exists.
@@ -146,6 +159,19 @@ pub async fn open(spec: &SourceSpec, options: OpenOptions) -> Result<Planner, So
         Origin::Sql(source) => {
             let planner = sql::Planner::open(source, options.chunk.items()).await?;
             Ok(Planner { fingerprint: SourceFingerprint::default(), chunks: Chunks::Sql(planner), spooled: Vec::new() })
+        }
+        Origin::Gathered => {
+            gather::check(spec)?;
+            let OpenOptions { spool_dir, base_dir, chunk, spool_bytes_max, stdin } = options;
+            let gathering = Gathering::begin(spec, base_dir, stdin, true)?;
+            let planned = blocking(move || {
+                let ready = gathering.spool(&spool::Room { dir: &spool_dir, bytes_max: spool_bytes_max })?;
+                let plan = FilePlan::new(std::slice::from_ref(&ready), gather::spooled_format(), chunk)?;
+                Ok((plan, ready.spooled.into_iter().collect()))
+            });
+            let (plan, spooled): (FilePlan, Vec<Spooled>) = planned.await?;
+            let fingerprint = plan.fingerprint();
+            Ok(Planner { fingerprint, chunks: Chunks::Files(scan(plan)), spooled })
         }
     }
 }
@@ -270,18 +296,24 @@ async fn read_whole(
     fingerprint: &SourceFingerprint,
     spec: &SourceSpec,
 ) -> Result<Vec<Record>, SourceError> {
-    match (&payload.slice, format::origin(spec)?) {
+    let format = match format::origin(spec)? {
+        Origin::Files(_, format) => Some(format),
+        Origin::Gathered => Some(gather::spooled_format()),
+        Origin::Sql(_) => None,
+    };
+    match (&payload.slice, format) {
         (Slice::Inline { zstd }, _) => {
             let packed = zstd.clone();
             blocking(move || inline_records(&packed)).await
         }
-        (Slice::Bytes { file, from, to, line }, Origin::Files(_, format)) => {
+        (Slice::Bytes { file, from, to, line }, Some(format)) => {
             let (file, from, to, line) = (*file, *from, *to, *line);
             let range = chunk::Range { file, from, to, line, items: payload.items, first: payload.first };
             let fingerprint = fingerprint.clone();
             blocking(move || chunk::read(range, &fingerprint, &format)).await
         }
-        (Slice::Keys { after, upto }, Origin::Sql(source)) => {
+        (Slice::Keys { after, upto }, None) => {
+            let Some(source) = &spec.sql else { return Err(another_kind()) };
             let range = sql::Range { after: after.as_deref(), upto: upto.as_deref() };
             sql::read(source, range, payload.items, payload.first).await
         }
@@ -289,11 +321,13 @@ async fn read_whole(
             name: "the plan".to_owned(),
             problem: "the chunk is a part of a part, which no split makes".to_owned(),
         }),
-        (Slice::Bytes { .. }, Origin::Sql(_)) | (Slice::Keys { .. }, Origin::Files(..)) => Err(SourceError::Changed {
-            name: "the definition".to_owned(),
-            problem: "the chunk was planned over another kind of source".to_owned(),
-        }),
+        (Slice::Bytes { .. }, None) | (Slice::Keys { .. }, Some(_)) => Err(another_kind()),
     }
+}
+
+fn another_kind() -> SourceError {
+    let problem = "the chunk was planned over another kind of source".to_owned();
+    SourceError::Changed { name: "the definition".to_owned(), problem }
 }
 
 fn inline_records(packed: &str) -> Result<Vec<Record>, SourceError> {

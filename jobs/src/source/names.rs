@@ -49,6 +49,12 @@ pub(super) fn inputs(names: &[String], base: &Path) -> Result<Vec<Input>, Source
     Ok(inputs)
 }
 
+/// What is wrong where `-` is named and there is no standard input.
+pub(super) fn no_stdin() -> SourceError {
+    let problem = "there is none here; name a file, or start the batch from the command line".to_owned();
+    SourceError::Missing { name: "standard input".to_owned(), problem }
+}
+
 fn files(name: &str, base: &Path) -> Result<Vec<(String, PathBuf)>, SourceError> {
     let path = base.join(name);
     // A file whose name really contains a bracket or a star is taken literally.

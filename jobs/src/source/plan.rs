@@ -31,7 +31,7 @@ const FITTING_BYTES_MIN: u64 = 64 * 1024;
 /// A chunk of more only takes more memory.
 const FITTING_BYTES_MAX: u64 = 1024 * 1024;
 
-const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// Files whose headers have been read and whose records have not.
 pub(super) struct FilePlan {
@@ -54,7 +54,8 @@ impl FilePlan {
         for ready in files {
             let body = body(ready, &format)?;
             if let Some(first) = bodies.first() {
-                same_header(&first.fingerprint, &body.fingerprint)?;
+                let (ours, theirs) = (&first.fingerprint, &body.fingerprint);
+                same_header((&ours.name, &ours.columns), (&theirs.name, &theirs.columns))?;
             }
             bodies.push(body);
         }
@@ -162,22 +163,22 @@ impl Chunks {
 }
 
 /// Counts the fields of each row, when a row of another width is an error.
-struct WidthCheck {
+pub(super) struct WidthCheck {
     reader: RowReader,
     expected: usize,
 }
 
 impl WidthCheck {
-    fn new(format: &Format, expected: usize) -> Option<Self> {
+    pub(super) fn new(format: &Format, expected: usize) -> Option<Self> {
         match (format.shape, format.ragged) {
-            (Shape::Csv { delimiter, quote }, Ragged::Error) => {
+            (Shape::Csv { delimiter, quote, .. }, Ragged::Error) => {
                 Some(Self { reader: RowReader::new(delimiter, quote), expected })
             }
             _ => None,
         }
     }
 
-    fn check(&mut self, name: &str, cut: &Cut<'_>) -> Result<(), SourceError> {
+    pub(super) fn check(&mut self, name: &str, cut: &Cut<'_>) -> Result<(), SourceError> {
         let found = if cut.unclosed {
             "a quote that is never closed".to_owned()
         } else {
@@ -200,34 +201,48 @@ fn body(ready: &Ready, format: &Format) -> Result<Body, SourceError> {
     file.by_ref().take(BYTE_ORDER_MARK.len() as u64).read_to_end(&mut mark).map_err(io)?;
     let from = if mark == BYTE_ORDER_MARK { mark.len() as u64 } else { 0 };
     file.seek(SeekFrom::Start(from)).map_err(io)?;
-    let (from, line) = skipped(&mut file, from, format.skip_lines, name)?;
+    let (from, line) = skipped(&mut BufReader::new(&file), from, format.skip_lines, name, io)?;
     file.seek(SeekFrom::Start(from)).map_err(io)?;
-    let (from, line) = match (format.shape, &format.columns) {
-        (Shape::Lines, _) => (from, line),
-        (Shape::Csv { .. }, Some(columns)) => {
-            fingerprint.columns.clone_from(columns);
-            (from, line)
-        }
-        (Shape::Csv { delimiter, quote }, None) => {
-            let mut splitter = RecordSplitter::new(&file, format.shape, format.limit, from, line);
-            let Some(row) = splitter.next().map_err(|error| cut_error(name, format.limit, error))? else {
-                return Err(no_header(name, fingerprint.bytes));
-            };
-            let mut reader = RowReader::new(delimiter, quote);
-            let found = (row.bytes, row.unclosed);
-            fingerprint.columns = csv::header(&mut reader, found, name, row.line, format.names)?;
-            (row.to, row.line_after)
-        }
-    };
+    let mut splitter = RecordSplitter::new(&file, format.shape, format.limit, from, line);
+    fingerprint.columns = columns(&mut splitter, format, name, |error| cut_error(name, format.limit, error))?;
+    let (from, line) = splitter.place();
     Ok(Body { fingerprint, from, line })
 }
 
+/// The names of the columns: those of the definition, or of the header, which is read then. Lines of JSON have none.
+pub(super) fn columns<R: Read>(
+    splitter: &mut RecordSplitter<R>,
+    format: &Format,
+    name: &str,
+    wrong: impl FnOnce(CutError) -> SourceError,
+) -> Result<Vec<String>, SourceError> {
+    let Shape::Csv { delimiter, quote, comment } = format.shape else {
+        return Ok(format.fields.iter().map(|field| field.name.clone()).collect());
+    };
+    if let Some(columns) = &format.columns {
+        return Ok(columns.clone());
+    }
+    let Some(row) = splitter.next().map_err(wrong)? else {
+        return Err(no_header(name, splitter.offset(), comment.is_some()));
+    };
+    let mut reader = RowReader::new(delimiter, quote);
+    csv::header(&mut reader, (row.bytes, row.unclosed), name, row.line, format.names)
+}
+
 /// Where the file goes on behind so many lines, and on which line that is.
-fn skipped(file: &mut File, from: u64, lines: u64, name: &str) -> Result<(u64, u64), SourceError> {
+pub(super) fn skipped(
+    reader: &mut impl BufRead,
+    from: u64,
+    lines: u64,
+    name: &str,
+    wrong: impl FnOnce(std::io::Error) -> SourceError,
+) -> Result<(u64, u64), SourceError> {
     let (mut at, mut left) = (from, lines);
-    let mut reader = BufReader::new(file);
     while left > 0 {
-        let piece = reader.fill_buf().map_err(|error| SourceError::from_io(name, &error))?;
+        let piece = match reader.fill_buf() {
+            Ok(piece) => piece,
+            Err(error) => return Err(wrong(error)),
+        };
         if piece.is_empty() {
             let problem = format!("the file has {} lines, and `skip_lines` leaves out {lines}", lines - left);
             return Err(SourceError::Header { name: name.to_owned(), line: 1, problem });
@@ -245,8 +260,12 @@ fn skipped(file: &mut File, from: u64, lines: u64, name: &str) -> Result<(u64, u
     Ok((at, lines + 1))
 }
 
-fn no_header(name: &str, bytes: u64) -> SourceError {
-    let what = if bytes == 0 { "the file is empty" } else { "the file has blank lines only" };
+fn no_header(name: &str, bytes: u64, commented: bool) -> SourceError {
+    let what = match (bytes, commented) {
+        (0, _) => "the file is empty",
+        (_, false) => "the file has blank lines only",
+        (_, true) => "the file has blank lines and comments only",
+    };
     SourceError::Header {
         name: name.to_owned(),
         line: 1,
@@ -254,26 +273,29 @@ fn no_header(name: &str, bytes: u64) -> SourceError {
     }
 }
 
-fn same_header(first: &FileFingerprint, other: &FileFingerprint) -> Result<(), SourceError> {
-    if first.columns == other.columns {
+/// Whether the columns of a file, each with its name, are those of the first.
+pub(super) fn same_header(
+    (first, ours): (&str, &[String]),
+    (name, theirs): (&str, &[String]),
+) -> Result<(), SourceError> {
+    if ours == theirs {
         return Ok(());
     }
-    let pairs = first.columns.iter().zip(&other.columns).enumerate();
+    let pairs = ours.iter().zip(theirs).enumerate();
     let difference = match pairs.into_iter().find(|(_, (ours, theirs))| ours != theirs) {
         Some((at, (ours, theirs))) => format!("column {} is `{theirs}` here and `{ours}` there", at + 1),
-        None => format!("there are {} columns here and {} there", other.columns.len(), first.columns.len()),
+        None => format!("there are {} columns here and {} there", theirs.len(), ours.len()),
     };
     Err(SourceError::Header {
-        name: other.name.clone(),
+        name: name.to_owned(),
         line: 1,
         problem: format!(
-            "the header differs from that of {}: {difference}; files of one source need the same columns in the same order",
-            first.name
+            "the header differs from that of {first}: {difference}; files of one source need the same columns in the same order"
         ),
     })
 }
 
-fn cut_error(name: &str, limit: usize, error: CutError) -> SourceError {
+pub(super) fn cut_error(name: &str, limit: usize, error: CutError) -> SourceError {
     match error {
         CutError::Io(error) => SourceError::from_io(name, &error),
         CutError::TooLong { line, unclosed } => {

@@ -50,6 +50,7 @@ impl Rows {
             Shape::Csv { .. } => Some(file.columns.clone()),
             // Most files have the same keys in every line: those of the first line of a chunk.
             Shape::Lines => extents.first().and_then(|row| flat::keys(&bytes[row.from..row.to])),
+            Shape::Fixed { .. } => None,
         };
         Ok(columns.map(|columns| Self { bytes, extents, columns, shape, first: range.first }))
     }
@@ -72,8 +73,8 @@ impl Rows {
 
     fn signs(&self) -> (u8, u8) {
         match self.shape {
-            Shape::Csv { delimiter, quote } => (delimiter, quote),
-            Shape::Lines => (b',', b'"'),
+            Shape::Csv { delimiter, quote, .. } => (delimiter, quote),
+            Shape::Lines | Shape::Fixed { .. } => (b',', b'"'),
         }
     }
 
@@ -113,7 +114,7 @@ impl Rows {
         let bytes = &self.bytes[row.from..row.to];
         let item = match self.shape {
             Shape::Csv { .. } => csv::item(&mut self.reader(), &self.columns, bytes, row.unclosed),
-            Shape::Lines => jsonl::item(bytes),
+            Shape::Lines | Shape::Fixed { .. } => jsonl::item(bytes),
         };
         Record { position: self.first + number as u64, line: Some(row.line), item }
     }

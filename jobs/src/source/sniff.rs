@@ -5,15 +5,17 @@
 //! planning says what is wrong with a file.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufReader, Read};
 use std::path::Path;
 
 use gristmill_core::definition::SourceSpec;
 
 use super::csv::RowReader;
 use super::cut::{RecordSplitter, Shape};
+use super::error::SourceError;
 use super::format::{self, Format, Origin};
 use super::names::{self, Input};
+use super::{plan, stream};
 
 /// How much of a file is looked at.
 const BYTES_MAX: u64 = 64 * 1024;
@@ -43,32 +45,52 @@ pub struct Look {
 }
 
 /// Looks at the first file of a source. `None`: it is not there, or not a plain file of separated values.
-pub fn look(spec: &SourceSpec, base_dir: &Path) -> Option<Look> {
-    let Ok(Origin::Files(files, format)) = format::origin(spec) else { return None };
-    let Shape::Csv { delimiter, quote } = format.shape else { return None };
-    let inputs = names::inputs(files, base_dir).ok()?;
-    let Some(Input::File { name, path }) = inputs.into_iter().next() else { return None };
-    let (text, whole) = beginning(&path, &format)?;
-    let mut records = records(&text, &format, Shape::Csv { delimiter, quote }, whole);
-    let better = (spec.delimiter.is_none() && records.first().is_some_and(|first| first.len() == 1))
-        .then(|| DELIMITERS.into_iter().find(|other| fits(&records_by(&text, &format, *other, quote, whole))))
-        .flatten();
-    let columns = match &format.columns {
-        Some(columns) => columns.clone(),
-        None if records.is_empty() => return None,
-        None => records.remove(0),
+///
+/// # Errors
+///
+/// When it is there and cannot be looked at, such as a pipe, which is not opened; and when its header is refused.
+pub fn look(spec: &SourceSpec, base_dir: &Path) -> Result<Option<Look>, SourceError> {
+    let Ok(Origin::Files(files, format)) = format::origin(spec) else { return Ok(None) };
+    let Shape::Csv { delimiter, quote, comment } = format.shape else { return Ok(None) };
+    let Some(Input::File { name, path }) = names::inputs(files, base_dir).ok().and_then(|all| all.into_iter().next())
+    else {
+        return Ok(None);
     };
-    records.truncate(SAMPLE_ROWS);
+    let Some(beginning) = beginning(stream::regular(&name, &path)?, &format, &name)? else { return Ok(None) };
+    let Beginning { text, line, whole } = beginning;
+    let mut splitter = RecordSplitter::new(text.as_slice(), format.shape, format.limit, 0, line);
+    let columns = plan::columns(&mut splitter, &format, &name, |error| plan::cut_error(&name, format.limit, error))?;
+    let behind = usize::try_from(splitter.place().0).unwrap_or(text.len());
+    let mut rows = records(&text[behind..], &format, format.shape, whole);
+    rows.truncate(SAMPLE_ROWS);
+    let better = (spec.delimiter.is_none() && columns.len() == 1)
+        .then(|| {
+            DELIMITERS
+                .into_iter()
+                .find(|other| fits(&records(&text, &format, Shape::Csv { delimiter: *other, quote, comment }, whole)))
+        })
+        .flatten();
     let (delimiter, better) = (char::from(delimiter), better.map(char::from));
-    Some(Look { file: name, delimiter, columns, rows: records, better })
+    Ok(Some(Look { file: name, delimiter, columns, rows, better }))
 }
 
-/// The beginning of a file of text, and whether it is all of it.
-fn beginning(path: &Path, format: &Format) -> Option<(Vec<u8>, bool)> {
+/// What stands at the beginning of a file.
+struct Beginning {
+    /// From the header on.
+    text: Vec<u8>,
+    /// The line on which that is.
+    line: u64,
+    /// Whether it is all of the file.
+    whole: bool,
+}
+
+/// The beginning of a file. `None`: it is empty, or no text.
+fn beginning(file: File, format: &Format, name: &str) -> Result<Option<Beginning>, SourceError> {
+    let io = |error: std::io::Error| SourceError::from_io(name, &error);
     let mut bytes = Vec::new();
-    File::open(path).ok()?.take(BYTES_MAX).read_to_end(&mut bytes).ok()?;
+    file.take(BYTES_MAX).read_to_end(&mut bytes).map_err(io)?;
     let whole = (bytes.len() as u64) < BYTES_MAX;
-    let mark = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
+    let mark = bytes.strip_prefix(plan::BYTE_ORDER_MARK).unwrap_or(&bytes);
     let text: Vec<u8> = match format.encoding {
         None => mark.to_vec(),
         Some(encoding) => encoding.decode(mark).0.into_owned().into_bytes(),
@@ -80,18 +102,17 @@ fn beginning(path: &Path, format: &Format) -> Option<(Vec<u8>, bool)> {
             |error| !whole && error.error_len().is_none(),
             |_| true,
         );
-    let lines = usize::try_from(format.skip_lines).ok()?;
-    let rest = text.split_inclusive(|byte| *byte == b'\n').skip(lines).flatten().copied().collect();
-    plain.then_some((rest, whole))
+    if !plain {
+        return Ok(None);
+    }
+    let (from, line) = plan::skipped(&mut BufReader::new(text.as_slice()), 0, format.skip_lines, name, io)?;
+    let text = text[usize::try_from(from).unwrap_or(text.len()).min(text.len())..].to_vec();
+    Ok(Some(Beginning { text, line, whole }))
 }
 
-fn records_by(text: &[u8], format: &Format, delimiter: u8, quote: u8, whole: bool) -> Vec<Vec<String>> {
-    records(text, format, Shape::Csv { delimiter, quote }, whole)
-}
-
-/// The fields of the first records. The last one is left out where it may go on.
+/// The fields of the first records of such a shape. The last one is left out where it may go on.
 fn records(text: &[u8], format: &Format, shape: Shape, whole: bool) -> Vec<Vec<String>> {
-    let Shape::Csv { delimiter, quote } = shape else { return Vec::new() };
+    let Shape::Csv { delimiter, quote, .. } = shape else { return Vec::new() };
     let mut reader = RowReader::new(delimiter, quote);
     let mut splitter = RecordSplitter::new(text, shape, format.limit, 0, 1);
     let mut records = Vec::new();
@@ -118,6 +139,10 @@ mod tests {
     use super::*;
 
     fn looked(text: &[u8], more: SourceSpec) -> Option<Look> {
+        tried(text, more).expect("it can be looked at")
+    }
+
+    fn tried(text: &[u8], more: SourceSpec) -> Result<Option<Look>, SourceError> {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("a.csv"), text).expect("written");
         look(&SourceSpec { csv: Some(OneOrMany::One("a.csv".to_owned())), ..more }, folder.path())
@@ -152,6 +177,38 @@ mod tests {
         assert_eq!(looked(b"\x1f\x8b\x08\0\0\0", SourceSpec::default()), None);
         assert_eq!(looked(b"", SourceSpec::default()), None);
         let missing = SourceSpec { csv: Some(OneOrMany::One("none.csv".to_owned())), ..SourceSpec::default() };
-        assert_eq!(look(&missing, Path::new("")), None);
+        assert_eq!(look(&missing, Path::new("")), Ok(None));
+    }
+
+    #[test]
+    fn the_header_is_read_as_a_batch_reads_it() {
+        let named = |text: &str, more| looked(text.as_bytes(), more).map(|found| found.columns).expect("a look");
+        let trimmed = SourceSpec { trim_header: true, ..SourceSpec::default() };
+        assert_eq!(named(" a , b\n1,2\n", trimmed), ["a", "b"]);
+        let renamed = SourceSpec {
+            duplicate_columns: gristmill_core::definition::DuplicateColumns::Rename,
+            ..SourceSpec::default()
+        };
+        assert_eq!(named("a,a\n1,2\n", renamed), ["a", "a_2"]);
+        let skipped = SourceSpec { skip_lines: Some(2), ..SourceSpec::default() };
+        let refused = tried(b"Report\n\na,b,a\n1,2,3\n", skipped).expect_err("a name twice").to_string();
+        assert!(refused.starts_with("a.csv:3: the header names `a` twice"), "{refused}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_is_refused_and_not_waited_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let made = std::process::Command::new("mkfifo").arg(folder.path().join("a.csv")).status().expect("mkfifo");
+        assert!(made.success());
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let path = folder.path().to_owned();
+        std::thread::spawn(move || {
+            let spec = SourceSpec { csv: Some(OneOrMany::One("a.csv".to_owned())), ..SourceSpec::default() };
+            sender.send(look(&spec, &path).map_err(|error| error.to_string()))
+        });
+        // Opening it would wait for a writer that never comes.
+        let found = receiver.recv_timeout(std::time::Duration::from_secs(20)).expect("it does not wait");
+        assert!(found.expect_err("a pipe").contains("a.csv: cannot be read: it is not a file but a pipe"));
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// The field, if the item has it.
-pub(super) fn get<'a>(item: &'a Value, field: &str) -> Option<&'a Value> {
+pub(crate) fn get<'a>(item: &'a Value, field: &str) -> Option<&'a Value> {
     item.get(field).or_else(|| {
         let mut found = item;
         for step in field.split('.') {
@@ -14,7 +14,7 @@ pub(super) fn get<'a>(item: &'a Value, field: &str) -> Option<&'a Value> {
 }
 
 /// Puts a value where [`get`] finds it. A field that does not exist is added under its whole name.
-pub(super) fn set(item: &mut Value, field: &str, value: Value) {
+pub(crate) fn set(item: &mut Value, field: &str, value: Value) {
     if item.get(field).is_none() && get(item, field).is_some() {
         let mut found = item;
         for step in field.split('.') {

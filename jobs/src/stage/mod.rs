@@ -5,7 +5,7 @@
 //! with a reason, and nothing else in the chunk is affected.
 
 pub mod enrich;
-mod field;
+pub(crate) mod field;
 pub mod format;
 pub mod nulls;
 pub mod parse;

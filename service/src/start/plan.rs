@@ -68,17 +68,32 @@ pub(crate) struct Prepared {
     pub(crate) planner: Planner,
 }
 
-/// Checks a batch and opens its source. Nothing is created.
-pub(crate) async fn prepare(tenant: &str, start: StartBatch) -> Result<Prepared, StartError> {
-    let StartBatch { name, definition, input, chunk, params, idempotency_key, trace, .. } = start;
+/// A batch whose definition has been checked. Neither its input nor its output has been looked at.
+pub(super) struct Checked {
+    pub(super) name: String,
+    pub(super) definition: BatchDefinition,
+    pub(super) pipeline: Pipeline,
+    pub(super) base_dir: PathBuf,
+}
+
+/// Checks a batch and makes its definition complete in itself.
+pub(super) fn checked(start: &StartBatch) -> Result<Checked, StartError> {
+    let name = start.name.clone();
     let base_dir = absolute(&name, &start.base_dir)?;
-    let mut definition = settled(&name, definition, &base_dir)?;
-    if let Some(input) = input {
-        replace_input(&name, &mut definition, input)?;
+    let mut definition = settled(&name, &start.definition, &base_dir)?;
+    if let Some(input) = &start.input {
+        replace_input(&name, &mut definition, input.clone())?;
     }
-    definition.chunk = chunk.or(definition.chunk);
+    definition.chunk = start.chunk.or(definition.chunk);
     let RegistryOptions { pool, processors } = &start.kinds;
     let pipeline = Pipeline::compile(&name, &definition, &base_dir, processors, pool)?;
+    Ok(Checked { name, definition, pipeline, base_dir })
+}
+
+/// Checks a batch and opens its source. Nothing is created.
+pub(crate) async fn prepare(tenant: &str, start: StartBatch) -> Result<Prepared, StartError> {
+    let Checked { name, definition, pipeline, base_dir } = checked(&start)?;
+    let StartBatch { params, idempotency_key, trace, .. } = start;
     pipeline.try_output(&name)?;
     let options = OpenOptions {
         spool_dir: start.spool_dir,
@@ -103,8 +118,8 @@ pub(crate) async fn prepare(tenant: &str, start: StartBatch) -> Result<Prepared,
 
 /// The definition that the run keeps: complete in itself, with every path absolute, because a worker may have started
 /// in another folder.
-fn settled(name: &str, definition: BatchDefinition, base_dir: &Path) -> Result<BatchDefinition, StartError> {
-    let mut definition = resolve(name, &definition, base_dir)?;
+fn settled(name: &str, definition: &BatchDefinition, base_dir: &Path) -> Result<BatchDefinition, StartError> {
+    let mut definition = resolve(name, definition, base_dir)?;
     let from_root = |path: &str| base_dir.join(path).display().to_string();
     if let Some(output) = &mut definition.output {
         for folder in [&mut output.jsonl, &mut output.csv].into_iter().flatten() {
@@ -127,12 +142,19 @@ fn absolute(name: &str, folder: &Path) -> Result<PathBuf, DefinitionError> {
 
 fn replace_input(name: &str, definition: &mut BatchDefinition, input: OneOrMany) -> Result<(), StartError> {
     let source = &mut definition.source;
-    match (&mut source.csv, &mut source.jsonl) {
-        (Some(files), None) | (None, Some(files)) => {
+    if source.is_composite() {
+        return Err(StartError::Definition(DefinitionError {
+            key: format!("batch.{name}.source"),
+            problem: "it is put together of several, and it is not known which one another file would replace; leave the input out"
+                .to_owned(),
+        }));
+    }
+    match (&mut source.csv, &mut source.jsonl, &mut source.fixed) {
+        (Some(files), None, None) | (None, Some(files), None) | (None, None, Some(files)) => {
             *files = input;
             Ok(())
         }
-        (None, None) | (Some(_), Some(_)) => Err(StartError::Definition(DefinitionError {
+        _ => Err(StartError::Definition(DefinitionError {
             key: format!("batch.{name}.source"),
             problem: "it is not one list of files, so that no other file can take its place; leave the input out"
                 .to_owned(),

@@ -1,49 +1,32 @@
 //! What a batch would make of the first items of its input. Nothing is created, and no store is needed.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use gristmill_core::id::BatchId;
 use gristmill_jobs::RegistryOptions;
-use gristmill_jobs::pipeline::{DefinitionError, Pipeline, RunFailure, Trial};
+use gristmill_jobs::pipeline::{DefinitionError, RunFailure, Trial};
 use gristmill_jobs::process::{BatchContext, ProcessContext};
-use gristmill_jobs::source::{self, Record};
+use gristmill_jobs::source;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::batch::StartError;
-use super::plan::{Prepared, StartBatch, prepare};
+use super::plan::{Checked, StartBatch, checked};
 
 /// The most items of a trial.
 pub const TRIAL_ITEMS_MAX: u64 = 1_000;
 
-/// Takes the first items of a batch through its stages. The step `process`, which may change something, is only run when
-/// it is `asked` for.
+/// Takes the first items of a batch through its stages. No more of the input is read than is shown, and neither the folder
+/// of the output nor any other is touched. The step `process`, which may change something, is only run when it is `asked`
+/// for.
 ///
 /// # Errors
 ///
-/// Those that the batch would meet before it is created; and when a lookup or the processor fails.
+/// What is wrong with the definition or with the beginning of its input; and when a lookup or the processor fails.
 pub async fn try_out(start: StartBatch, limit: u64, asked: bool) -> Result<Trial, StartError> {
-    let spool_dir: PathBuf = std::env::temp_dir().join(format!("gristmill-trial-{}", Uuid::now_v7()));
-    let tried = tried(StartBatch { spool_dir: spool_dir.clone(), chunk: Some(limit), ..start }, limit, asked).await;
-    // The folder was ours alone and may never have been created.
-    let _ = std::fs::remove_dir_all(&spool_dir);
-    tried
-}
-
-async fn tried(start: StartBatch, limit: u64, asked: bool) -> Result<Trial, StartError> {
-    let (name, params, base_dir) = (start.name.clone(), start.params.clone(), start.base_dir.clone());
-    let RegistryOptions { pool, processors } = start.kinds.clone();
-    // The tenant does not matter to what is read.
-    let Prepared { batch, mut planner } = prepare("", start).await?;
-    let pipeline = Pipeline::compile(&name, &batch.definition, &base_dir, &processors, &pool)?;
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let mut records: Vec<Record> = Vec::new();
-    while records.len() < limit {
-        let Some(chunk) = planner.next_chunk().await? else { break };
-        records.extend(source::read(&chunk, planner.fingerprint(), &batch.definition.source).await?);
-    }
-    records.truncate(limit);
+    let Checked { name, definition, pipeline, base_dir } = checked(&start)?;
+    let StartBatch { params, stdin, kinds: RegistryOptions { pool, .. }, .. } = start;
+    let records = source::peek(&definition.source, base_dir, stdin, limit).await?;
     let context = ProcessContext {
         idempotency_key: Uuid::now_v7().to_string(),
         trace: None,

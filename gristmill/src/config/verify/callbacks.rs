@@ -11,7 +11,7 @@ use crate::config::keys::join;
 use crate::config::origin::nearest_origin;
 
 /// What the data of a callback may have, and what every template has.
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 12] = [
     "batch",
     "result",
     "result_bytes",
@@ -20,6 +20,7 @@ const NAMES: [&str; 11] = [
     "reasons",
     "manifest",
     "tables",
+    "left_out",
     "range",
     "dict",
     "namespace",

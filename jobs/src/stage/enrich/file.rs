@@ -70,6 +70,10 @@ impl FileLookup {
 impl Inner {
     fn read_unless(&self, known: Option<Stamp>) -> Result<Option<(Stamp, Records)>, LookupError> {
         let unreadable = |cause: std::io::Error| passing(format!("cannot read `{}`: {cause}", self.path));
+        // Opening a pipe would wait for a writer.
+        if !std::fs::metadata(&self.path).map_err(unreadable)?.is_file() {
+            return Err(permanent(format!("`{}` is not a file; name one", self.path)));
+        }
         let file = File::open(&self.path).map_err(unreadable)?;
         let about = file.metadata().map_err(unreadable)?;
         let fingerprint = (about.len(), about.modified().ok());

@@ -107,31 +107,40 @@ impl Enrich {
                 )),
             };
         };
-        match (&self.into, item.as_object_mut()) {
-            (Some(into), _) => {
-                field::set(item, into, Value::Object(found.clone()));
-                if deeper_than(item, DEPTH_MAX) {
-                    let reason = format!("with the record in `{into}` it is nested deeper than {DEPTH_MAX} levels");
-                    return Err(Refusal::new("enrich", reason));
-                }
-            }
-            (None, Some(object)) => {
-                for (name, value) in found {
-                    // Null is how a field that may be missing is announced: it holds nothing that would be lost.
-                    let own = object.entry(name.clone()).or_insert(Value::Null);
-                    if own.is_null() {
-                        *own = value.clone();
-                    }
-                }
-            }
-            (None, None) => {}
-        }
+        add_record(item, self.into.as_deref(), found).map_err(|reason| Refusal::new("enrich", reason))?;
         Ok(true)
     }
 }
 
+/// Adds a record to an item: as a field, or its fields. The item's own fields stay as they are, but for those that are null.
+///
+/// # Errors
+///
+/// When it would be nested too deep.
+pub(crate) fn add_record(item: &mut Value, into: Option<&str>, found: &Map<String, Value>) -> Result<(), String> {
+    match (into, item.as_object_mut()) {
+        (Some(into), _) => {
+            field::set(item, into, Value::Object(found.clone()));
+            if deeper_than(item, DEPTH_MAX) {
+                return Err(format!("with the record in `{into}` it is nested deeper than {DEPTH_MAX} levels"));
+            }
+        }
+        (None, Some(object)) => {
+            for (name, value) in found {
+                // Null is how a field that may be missing is announced: it holds nothing that would be lost.
+                let own = object.entry(name.clone()).or_insert(Value::Null);
+                if own.is_null() {
+                    *own = value.clone();
+                }
+            }
+        }
+        (None, None) => {}
+    }
+    Ok(())
+}
+
 /// Returns a value in the form in which keys are compared. Null and compound values are not keys.
-fn key_text(value: &Value) -> Option<String> {
+pub(crate) fn key_text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Bool(truth) => Some(truth.to_string()),

@@ -117,13 +117,34 @@ pub(super) fn no_payload(kind: &str) -> String {
     )
 }
 
+/// Each of the sources of which it is put together by itself.
 fn source_in(spec: &SourceSpec, scope: &Scope) -> Result<SourceSpec, RenderError> {
     let mut found = spec.clone();
-    let (csv, jsonl) = (found.csv.take(), found.jsonl.take());
+    let (merge, join) = (found.merge.take(), found.join.take());
+    let mut found = alone_in(&found, scope)?;
+    let at = |key: String| move |error: RenderError| error.at(&key);
+    if let Some(list) = merge {
+        let each = list.iter().enumerate();
+        let filled = each.map(|(number, one)| source_in(one, scope).map_err(at(format!("merge[{number}]"))));
+        found.merge = Some(filled.collect::<Result<_, _>>()?);
+    }
+    if let Some(mut list) = join {
+        for (number, one) in list.iter_mut().enumerate() {
+            *one.with = source_in(&one.with, scope).map_err(at(format!("join[{number}].with")))?;
+        }
+        found.join = Some(list);
+    }
+    Ok(found)
+}
+
+fn alone_in(spec: &SourceSpec, scope: &Scope) -> Result<SourceSpec, RenderError> {
+    let mut found = spec.clone();
+    let (csv, jsonl, fixed) = (found.csv.take(), found.jsonl.take(), found.fixed.take());
     let query = found.sql.as_mut().map(|sql| std::mem::take(&mut sql.query));
     let mut found: SourceSpec = each_in(&found, &|_: &[String]| Place::Never, scope)?;
     found.csv = paths(csv, "csv", scope)?;
     found.jsonl = paths(jsonl, "jsonl", scope)?;
+    found.fixed = paths(fixed, "fixed", scope)?;
     if let (Some(sql), Some(query)) = (&mut found.sql, query) {
         sql.query = query;
         if sql.query.contains(MARK) && sql.bind.is_empty() {
