@@ -51,7 +51,7 @@ impl Event {
         }
     }
 
-    /// The `type` of its webhooks.
+    /// The `type` of its webhooks and notifications.
     fn webhook(self, state: BatchState) -> String {
         match self {
             Self::FirstFailure | Self::Late => format!("batch.{}", self.as_str()),
@@ -119,6 +119,10 @@ fn messages(
             payload["secret_env"] = json!(secret_env);
         }
         messages.push(("webhook", webhook.url().to_owned(), payload));
+    }
+    for channel in callback.notify.as_slice() {
+        let payload = json!({ "to": channel, "type": event.webhook(teller.state), "data": data });
+        messages.push(("notify", format!("notify/{channel}"), payload));
     }
     messages
 }

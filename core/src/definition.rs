@@ -422,7 +422,7 @@ pub struct Callbacks {
     pub cancelled: Vec<Callback>,
 }
 
-/// One thing that is sent: exactly one of the two.
+/// One thing that is sent: exactly one of the three.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Callback {
@@ -432,6 +432,9 @@ pub struct Callback {
     /// A signed POST; its URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<WebhookEffect>,
+    /// A notification; the names of channels of `[notify]`.
+    #[serde(default, skip_serializing_if = "OneOrMany::is_empty")]
+    pub notify: OneOrMany,
 }
 
 /// An email that a batch sends.

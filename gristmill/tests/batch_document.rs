@@ -8,7 +8,7 @@ use gristmill_core::definition::{
     HttpSpec, JoinSpec, OutputSpec, ParseRule, ProcessSpec, SanitizeSpec, SourceSpec, SqlLookup, SqlOutput, SqlSource,
     ValidateSpec,
 };
-use gristmill_jobs::kind::payload::{EmailPayload, ExecPayload, HttpPayload, WebhookPayload};
+use gristmill_jobs::kind::payload::{EmailPayload, ExecPayload, HttpPayload, NotifyPayload, WebhookPayload};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
@@ -81,6 +81,7 @@ fn every_key_of_a_definition_stands_in_the_document_and_no_other() {
     for (kind, known) in [
         ("email", keys::<EmailPayload>()),
         ("webhook", keys::<WebhookPayload>()),
+        ("notify", keys::<NotifyPayload>()),
         ("exec", keys::<ExecPayload>()),
         ("http", keys::<HttpPayload>()),
     ] {
@@ -166,7 +167,9 @@ fn around(heading: &str, key: &str, line: &str, example: bool) -> String {
         }
         other => format!("{source}[batch.b.{}]\n{line}\n", code(other)),
     };
-    format!("[exec]\nprograms = [\"/bin/cat\"]\npayload_env = [\"MODE\"]\n{body}")
+    format!(
+        "[exec]\nprograms = [\"/bin/cat\"]\npayload_env = [\"MODE\"]\n[notify.ops]\nkind = \"ntfy\"\nto = \"nightly\"\n{body}"
+    )
 }
 
 /// What a line of a rule stands beside.

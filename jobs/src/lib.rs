@@ -5,6 +5,7 @@
 //! * [`kind`]: one file for each kind of job, and its payload.
 //! * [`registry`](mod@registry): the built-in kinds.
 //! * [`mail`]: what emails say and how they are sent.
+//! * [`notify`]: notifications, and the services that take them.
 //! * [`settings`]: `[mail]`, `[webhook]`, `[exec]` and `[http]`.
 //! * [`signature`]: signatures of webhooks, made and verified.
 //! * [`pool`]: the threads that process the items of chunks.
@@ -24,6 +25,7 @@ mod hidden;
 mod jq;
 pub mod kind;
 pub mod mail;
+pub mod notify;
 mod outbound;
 pub mod pipeline;
 pub mod pool;

@@ -8,7 +8,8 @@ use crate::kind::chunk::{CHUNK, ChunkHandler};
 use crate::kind::email::EmailHandler;
 use crate::kind::exec::ExecHandler;
 use crate::kind::http::HttpHandler;
-use crate::kind::payload::{EMAIL, EXEC, HTTP, WEBHOOK};
+use crate::kind::notify::NotifyHandler;
+use crate::kind::payload::{EMAIL, EXEC, HTTP, NOTIFY, WEBHOOK};
 use crate::kind::webhook::WebhookHandler;
 use crate::pool::ItemPool;
 use crate::process::Processors;
@@ -31,7 +32,7 @@ pub fn registry(options: RegistryOptions) -> Registry {
     registry
 }
 
-/// Adds the kinds with outside effects: `email`, `webhook`, `exec` and `http`.
+/// Adds the kinds with outside effects: `email`, `webhook`, `notify`, `exec` and `http`.
 ///
 /// # Errors
 ///
@@ -40,6 +41,7 @@ pub fn registry(options: RegistryOptions) -> Registry {
 pub fn add_effects(registry: &mut Registry, settings: &EffectSettings) -> Result<(), String> {
     registry.insert(EMAIL, Arc::new(EmailHandler::new(&settings.mail)?));
     registry.insert(WEBHOOK, Arc::new(WebhookHandler::new(&settings.webhook)));
+    registry.insert(NOTIFY, Arc::new(NotifyHandler::new(&settings.notify)));
     registry.insert(EXEC, Arc::new(ExecHandler::new(&settings.exec)));
     registry.insert(HTTP, Arc::new(HttpHandler::new(&settings.http)));
     Ok(())

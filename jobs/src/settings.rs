@@ -1,4 +1,4 @@
-//! `[mail]`, `[webhook]`, `[exec]` and `[http]` in `config.toml`.
+//! `[mail]`, `[webhook]`, `[exec]` and `[http]` in `config.toml`; [`notify::settings`](crate::notify::settings) has `[notify]`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,13 +6,17 @@ use std::time::Duration;
 use gristmill_core::duration::Span;
 use serde::{Deserialize, Serialize};
 
-/// The four tables together, for building the registry.
+use crate::notify::NotifySettings;
+
+/// All tables together, for building the registry.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct EffectSettings {
     /// `[mail]`.
     pub mail: MailSettings,
     /// `[webhook]`.
     pub webhook: WebhookSettings,
+    /// `[notify]`.
+    pub notify: NotifySettings,
     /// `[exec]`.
     pub exec: ExecSettings,
     /// `[http]`.

@@ -46,7 +46,7 @@ unique_for, on_conflict, idempotency_key, max_attempts, timeout. Lines are enque
 group is enqueued. The ids are printed one a line. With --wait the exit code is 1 when none is \
 done, 6 when some are not.")]
 pub(crate) struct Enqueue {
-    /// What the job does: email, webhook, exec, http, or a kind of your own
+    /// What the job does: email, webhook, notify, exec, http, or a kind of your own
     #[arg(required_unless_present = "jsonl")]
     pub(super) kind: Option<String>,
     /// JSON, @FILE, or - for standard input; null unless said

@@ -37,6 +37,7 @@ mod limit;
 mod list;
 mod mail;
 mod named;
+mod notify;
 mod operation;
 pub(crate) mod output;
 mod poison;
@@ -181,6 +182,7 @@ pub(crate) enum Command {
     #[command(alias = "limits")]
     Limit(limit::Limit),
     Mail(Box<mail::Mail>),
+    Notify(notify::Notify),
     /// Look at dead letters, redrive or discard them
     Dead(dead::Dead),
     /// Look at items that were set aside, export and redrive them
@@ -259,6 +261,7 @@ impl Command {
             Self::Queue(queue) => queue.run(context).await,
             Self::Limit(limit) => limit.run(context).await,
             Self::Mail(mail) => mail.run(context).await,
+            Self::Notify(notify) => notify.run(context).await,
             Self::Dead(dead) => dead.run(context).await,
             Self::Quarantine(quarantine) => quarantine.run(context).await,
             Self::Operation(operation) => operation.run(context).await,
@@ -303,6 +306,7 @@ impl Command {
             | Self::Token(_)
             | Self::Key(_)
             | Self::Tenant(_) => Place::Database,
+            Self::Notify(notify) if !notify.enqueues() => Place::Here,
             Self::Worker(worker) if !worker.only_looks() => Place::Database,
             Self::Worker(_)
             | Self::Top(_)
@@ -315,6 +319,7 @@ impl Command {
             | Self::Queue(_)
             | Self::Limit(_)
             | Self::Mail(_)
+            | Self::Notify(_)
             | Self::Dead(_)
             | Self::Quarantine(_)
             | Self::Operation(_)

@@ -51,6 +51,11 @@ pub(super) fn resolve(config: &mut Config, origins: &Origins, folder: &Path) {
     if from_file("exec.dir") || config.exec.dir.is_none() {
         config.exec.dir = Some(far(folder, config.exec.dir.as_deref().unwrap_or(".")));
     }
+    for channel in config.notify.values_mut() {
+        for path in [&mut channel.url_file, &mut channel.token_file].into_iter().flatten() {
+            *path = far(folder, path);
+        }
+    }
     for watch in config.watch.values_mut().filter(|watch| !watch.folder.is_empty()) {
         watch.folder = far(folder, &watch.folder);
     }

@@ -44,6 +44,7 @@ mod tests {
             ("serve_settings", keys::<gristmill_dashboard::gate::ServeSettings>()),
             ("account_settings", keys::<gristmill_service::accounts::AccountSettings>()),
             ("mail_settings", keys::<gristmill_jobs::settings::MailSettings>()),
+            ("channel_settings", keys::<gristmill_jobs::notify::ChannelSettings>()),
             ("dkim_settings", keys::<gristmill_jobs::settings::DkimSettings>()),
             ("cache_settings", keys::<gristmill_service::shared::CacheSettings>()),
             ("oidc_settings", keys::<gristmill_service::accounts::OidcSettings>()),

@@ -7,6 +7,7 @@ use gristmill_core::limit::{LimitSpec, QueueSpec};
 use gristmill_core::schedule::ScheduleSpec;
 use gristmill_dashboard::gate::ServeSettings;
 use gristmill_dashboard::hooks::settings::HookSettings;
+use gristmill_jobs::notify::ChannelSettings;
 use gristmill_jobs::settings::{ExecSettings, HttpSettings, MailSettings, WebhookSettings};
 use gristmill_service::accounts::{AccountSettings, OidcSettings};
 use gristmill_service::audit::AuditSettings;
@@ -59,6 +60,8 @@ pub struct Config {
     pub schedule: BTreeMap<String, ScheduleSpec>,
     /// The hooks that receive deliveries, by name.
     pub hook: BTreeMap<String, HookSettings>,
+    /// The channels over which notifications go, by name.
+    pub notify: BTreeMap<String, ChannelSettings>,
     /// Logins elsewhere, by name.
     pub oidc: BTreeMap<String, OidcSettings>,
     /// The limits, by name.

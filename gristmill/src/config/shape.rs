@@ -35,14 +35,17 @@ pub(super) fn read(mut tree: Map<String, Value>, origins: &Origins, errors: &mut
         batch: reader.named(&mut tree, "batch"),
         schedule: reader.named(&mut tree, "schedule"),
         hook: reader.named(&mut tree, "hook"),
+        notify: reader.named(&mut tree, "notify"),
         oidc: reader.named(&mut tree, "oidc"),
         limit: reader.named(&mut tree, "limit"),
         queue: reader.named(&mut tree, "queue"),
         watch: reader.named(&mut tree, "watch"),
     };
     for key in tree.keys() {
-        let known =
-            SECTIONS.iter().copied().chain(["kind", "batch", "schedule", "hook", "oidc", "watch", "limit", "queue"]);
+        let known = SECTIONS
+            .iter()
+            .copied()
+            .chain(["kind", "batch", "schedule", "hook", "notify", "oidc", "watch", "limit", "queue"]);
         let hint = suggest(key, known);
         reader.push(key, format!("there is no section [{key}]"), hint);
     }

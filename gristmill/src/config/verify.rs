@@ -2,6 +2,7 @@
 
 mod callbacks;
 mod exec;
+mod notify;
 mod schedules;
 mod triggers;
 
@@ -39,7 +40,8 @@ pub fn config(config: &mut Config, origins: &Origins) -> Vec<ConfigError> {
     let templates = Templates::new(config.mail.templates.as_deref());
     let private_webhooks = config.webhook.allow_private;
     let late = schedules::late(config);
-    let mut findings = Findings { origins, templates, private_webhooks, late, errors: Vec::new() };
+    let channels = config.notify.keys().cloned().collect();
+    let mut findings = Findings { origins, templates, private_webhooks, channels, late, errors: Vec::new() };
     findings.store(&config.store.url);
     findings.broker(&config.broker.url);
     findings.worker(config);
@@ -49,6 +51,7 @@ pub fn config(config: &mut Config, origins: &Origins) -> Vec<ConfigError> {
     for (key, wrong) in config.accounts.faults() {
         findings.push(&format!("accounts.{key}"), wrong);
     }
+    findings.notify(config);
     findings.oidc(config);
     for (key, wrong) in config.cache.faults() {
         findings.push(&format!("cache.{key}"), wrong);
@@ -94,6 +97,8 @@ struct Findings<'a> {
     origins: &'a Origins,
     templates: Templates,
     private_webhooks: bool,
+    /// The channels of notifications.
+    channels: Vec<String>,
     /// Batches for which a schedule sets when they are late.
     late: HashSet<String>,
     errors: Vec<ConfigError>,

@@ -91,7 +91,7 @@ impl ProcessContext {
 
     /// The kinds that this program can enqueue: those that it runs, and those that the configuration announces.
     pub(crate) fn kinds(&self) -> Vec<String> {
-        let mut kinds: Vec<String> = ["email", "webhook", "exec", "http"].map(str::to_owned).into();
+        let mut kinds: Vec<String> = ["email", "webhook", "notify", "exec", "http"].map(str::to_owned).into();
         kinds.extend(self.extensions.kinds.kinds());
         kinds.extend(self.loaded.config.kind.keys().cloned());
         kinds

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use gristmill_dashboard::hooks::Receiver;
 use gristmill_jobs::kind::aggregate::AGGREGATE;
 use gristmill_jobs::kind::chunk::CHUNK;
+use gristmill_jobs::notify::NotifySettings;
 use gristmill_jobs::pool::{ItemPool, StuckThreads};
 use gristmill_jobs::registry::add_effects;
 use gristmill_jobs::settings::EffectSettings;
@@ -294,6 +295,10 @@ fn kinds(context: &ProcessContext) -> Result<Registry> {
     let effects = EffectSettings {
         mail: config.mail.clone(),
         webhook: webhook_settings(config),
+        notify: NotifySettings {
+            channels: config.notify.clone(),
+            pages: config.accounts.url.trim_end_matches('/').to_owned(),
+        },
         exec: config.exec.clone(),
         http: config.http.clone(),
     };

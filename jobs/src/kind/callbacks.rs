@@ -58,7 +58,8 @@ mod tests {
     use gristmill_core::id::BatchId;
 
     use super::*;
-    use crate::kind::payload::{EmailPayload, WebhookPayload};
+    use crate::kind::payload::{EmailPayload, NotifyPayload, WebhookPayload};
+    use crate::notify::{Notice, Severity};
 
     fn settled(state: BatchState, result: Value) -> Settled {
         let at = chrono::DateTime::from_timestamp(1_700_000_000, 0).expect("an instant");
@@ -91,7 +92,7 @@ mod tests {
             "on": {
                 "success": [{ "webhook": "https://example.com/good" }],
                 "halted": [{ "webhook": { "url": "https://example.com/bad", "secret_env": "BAD" } }],
-                "settled": [{ "email": { "to": ["a@example.com", "b@example.com"] } }],
+                "settled": [{ "email": { "to": ["a@example.com", "b@example.com"] } }, { "notify": "ops" }],
             },
         }))
         .expect("a definition")
@@ -108,6 +109,7 @@ mod tests {
                 format!("effect:{batch}:2:success:0:https://example.com/good"),
                 format!("effect:{batch}:2:settled:0:a@example.com"),
                 format!("effect:{batch}:2:settled:0:b@example.com"),
+                format!("effect:{batch}:2:settled:1:notify/ops"),
             ]
         );
         assert!(jobs.iter().all(|job| job.queue == "night" && job.batch == Some(batch)));
@@ -124,6 +126,11 @@ mod tests {
             match job.kind.as_str() {
                 "email" => drop(serde_json::from_value::<EmailPayload>(job.payload).expect("an email")),
                 "webhook" => drop(serde_json::from_value::<WebhookPayload>(job.payload).expect("a webhook")),
+                "notify" => {
+                    let payload = serde_json::from_value::<NotifyPayload>(job.payload).expect("a notification");
+                    let notice = Notice::of(&payload, gristmill_core::Instant::UNIX_EPOCH, "").expect("a notice");
+                    assert_eq!((notice.severity, notice.title.as_str()), (Severity::Critical, "retail has halted"));
+                }
                 other => panic!("a kind of its own: {other}"),
             }
         }
@@ -132,7 +139,7 @@ mod tests {
     #[test]
     fn a_halted_batch_tells_others() {
         let jobs = effects(&definition(), &settled(BatchState::Halted, json!({})), None);
-        assert_eq!(jobs.len(), 3);
+        assert_eq!(jobs.len(), 4);
         assert_eq!(jobs[0].payload["type"], "batch.halted");
         assert_eq!(jobs[0].payload["secret_env"], "BAD");
     }

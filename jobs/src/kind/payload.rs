@@ -1,4 +1,4 @@
-//! The payloads of jobs of the kinds `email`, `webhook`, `exec` and `http`.
+//! The payloads of jobs of the kinds `email`, `webhook`, `notify`, `exec` and `http`.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +11,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::notify::Severity;
+
 /// The methods that a job may use.
 const METHODS: [Method; 6] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::HEAD];
 
@@ -18,6 +20,8 @@ const METHODS: [Method; 6] = [Method::GET, Method::POST, Method::PUT, Method::PA
 pub const EMAIL: &str = "email";
 /// The kind of [`WebhookPayload`].
 pub const WEBHOOK: &str = "webhook";
+/// The kind of [`NotifyPayload`].
+pub const NOTIFY: &str = "notify";
 /// The kind of [`ExecPayload`].
 pub const EXEC: &str = "exec";
 /// The kind of [`HttpPayload`].
@@ -108,6 +112,40 @@ pub struct WebhookPayload {
     /// The environment variable that holds this receiver's secrets; `[webhook]`'s by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_env: Option<String>,
+}
+
+/// One notification over a channel of `[notify]`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NotifyPayload {
+    /// The channel's name.
+    pub to: String,
+    /// What happened, such as `batch.halted`; `notice` by default.
+    #[serde(rename = "type", default = "default_event")]
+    pub event: String,
+    /// One line, at most 200 characters; made from `data` where that is a batch's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// More of it, at most 3,000 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// `ok`, `info`, `warning` or `critical`; `info` by default, or what the batch's end means.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub severity: Option<Severity>,
+    /// What it is about, at most 200 characters: the same for a trouble and for its end (`ok`). By default the batch's
+    /// name, or the type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The page that shows it; by default the batch's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
+    /// The event's own content, for templates of the channel.
+    #[serde(default, skip_serializing_if = "Value::is_null", deserialize_with = "gristmill_core::json::value")]
+    pub data: Value,
+}
+
+fn default_event() -> String {
+    "notice".to_owned()
 }
 
 /// One run of a program.

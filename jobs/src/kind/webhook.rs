@@ -104,7 +104,7 @@ impl Handler for WebhookHandler {
 /// What a status means to a job; `who` names the other side. A 2xx is no trouble. Redirects are never followed, because
 /// they could lead anywhere; 408, 425, 429 and 5xx may be temporary, and `later` decides what a 429 or 503 that asks
 /// for a later retry means.
-pub(super) fn trouble(answer: &Answer, who: &str, later: RetryAfter) -> Option<Finish> {
+pub(crate) fn trouble(answer: &Answer, who: &str, later: RetryAfter) -> Option<Finish> {
     let said = said(answer);
     Some(match answer.status {
         200..=299 => return None,

@@ -31,7 +31,17 @@ impl Findings<'_> {
         for event in Event::ALL {
             for (index, callback) in event.effects(&batch.on).iter().enumerate() {
                 let key = format!("{key}.{}[{index}]", event.as_str());
-                self.exactly_one(&key, &[("email", callback.email.is_some()), ("webhook", callback.webhook.is_some())]);
+                self.exactly_one(
+                    &key,
+                    &[
+                        ("email", callback.email.is_some()),
+                        ("webhook", callback.webhook.is_some()),
+                        ("notify", !callback.notify.is_empty()),
+                    ],
+                );
+                for channel in callback.notify.as_slice() {
+                    self.channel(&join(&key, "notify"), channel);
+                }
                 if let Some(email) = &callback.email {
                     self.recipients(&join(&key, "email.to"), &email.to);
                     let template = email.template.as_deref().unwrap_or_else(|| event.template());

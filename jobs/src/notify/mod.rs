@@ -1,0 +1,23 @@
+//! Notifications: what people read in a chat or are paged by, and what other programs watch.
+//!
+//! A channel is one `[notify.NAME]`: a service, its address and its secrets. A job of kind `notify` names a channel and
+//! what happened; everything between the two is pure:
+//!
+//! * [`settings`]: what a channel is, and whether it makes sense.
+//! * [`notice`]: what is said, made from an event.
+//! * [`words`]: a channel's own templates.
+//! * [`request`]: the HTTP request by which a service takes it; [`chat`], [`incident`] and [`generic`] know the services.
+//! * [`answer`]: what a service's answer means.
+
+pub mod answer;
+mod chat;
+mod generic;
+mod incident;
+pub mod notice;
+pub mod request;
+pub mod settings;
+pub mod words;
+
+pub use notice::{Notice, Severity};
+pub use request::{Request, Secrets};
+pub use settings::{ChannelKind, ChannelSettings, NotifySettings};
