@@ -123,6 +123,10 @@ crate::words! {
         SessionRefuse = "session.refuse",
         /// A login elsewhere was refused, because it may not take the account that has its address.
         LoginRefuse = "login.refuse",
+        /// A person has linked a login elsewhere to their account.
+        LoginLink = "login.link",
+        /// A person has unlinked a login elsewhere from their account.
+        LoginUnlink = "login.unlink",
         /// Sessions were ended: a person logged out, or ended those that they had elsewhere.
         SessionEnd = "session.end",
         /// A session went on by its refresh token.

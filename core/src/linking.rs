@@ -28,11 +28,11 @@ impl NotLinked {
         match self {
             Self::Known => {
                 "the account with this address is known by another login of this issuer; log in with that one, or with the \
-                 account's password"
+                 account's password, and unlink the other one on the page of your account"
             }
             Self::Off | Self::Owner | Self::Elsewhere | Self::NoMember => {
                 "the account with this address is not known by this login, which may not take it by the address alone; log in \
-                 with the account's password"
+                 with the account's password, and link this login on the page of your account"
             }
         }
     }

@@ -17,6 +17,7 @@ pub(crate) mod limits;
 pub(crate) mod lines;
 mod links;
 mod live;
+pub(crate) mod logins;
 mod me;
 mod openapi;
 pub(crate) mod operations;
@@ -68,6 +69,7 @@ pub fn routes() -> Routes {
         access::routes(),
         me::routes(),
         factor::routes(),
+        logins::routes(),
         sessions::routes(),
         users::routes(),
         invitations::routes(),

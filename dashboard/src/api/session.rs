@@ -24,9 +24,9 @@ pub(super) fn routes() -> Routes {
 
 /// An answer that also sets or removes the cookie of a session.
 #[derive(Debug)]
-struct WithCookie<T> {
-    answer: Answer<T>,
-    cookies: Vec<HeaderValue>,
+pub(super) struct WithCookie<T> {
+    pub(super) answer: Answer<T>,
+    pub(super) cookies: Vec<HeaderValue>,
 }
 
 impl<T: Serialize> IntoResponse for WithCookie<T> {

@@ -15,16 +15,11 @@ use super::answer::{Page, Redirect, local};
 use super::flash::value_of;
 use super::view::View;
 use crate::api::asks::{Agent, OwnSession, network, strangers};
+use crate::api::logins::{keep, kept_in};
 use crate::api::session::cookie;
 use crate::gate::describe::{Argument, Endpoint, HTML, Replies, Reply, plain};
 use crate::gate::settings::Auth;
 use crate::gate::{Api, ApiError, ErrorCode, Open, Parameters, Params, Path, Query, Result, Routes};
-
-/// The cookie of a login that is under way, where the connection is encrypted.
-const COOKIE_ENCRYPTED: &str = "__Host-gristmill-login";
-
-/// The same in the clear.
-const COOKIE: &str = "gristmill-login";
 
 pub(super) fn routes() -> Routes {
     Routes::default().get("/login/with/{provider}", "Log in elsewhere: the way to the provider", begin).get(
@@ -57,7 +52,7 @@ impl Parameters for Next {
 
 /// What a provider gives back. It may add what it likes.
 #[derive(Debug)]
-struct Given(LoginAnswer);
+pub(super) struct Given(pub(super) LoginAnswer);
 
 impl Parameters for Given {
     fn read(query: &mut Query) -> Self {
@@ -75,11 +70,11 @@ impl Parameters for Given {
 
 /// The browser of a login.
 #[derive(Debug)]
-struct Browser {
+pub(super) struct Browser {
     /// What it has kept of the login.
-    kept: Option<Secret>,
+    pub(super) kept: Option<Secret>,
     /// Its session so far.
-    replaces: Option<Secret>,
+    pub(super) replaces: Option<Secret>,
     /// What it calls itself.
     agent: Option<String>,
 }
@@ -89,8 +84,7 @@ impl FromRequestParts<Api> for Browser {
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self> {
         let encrypted = crate::gate::info::encrypted(parts);
-        let name = if encrypted { COOKIE_ENCRYPTED } else { COOKIE };
-        let kept = value_of(&parts.headers, name).map(Secret::new);
+        let kept = value_of(&parts.headers, kept_in(encrypted)).map(Secret::new);
         let OwnSession(replaces) = OwnSession::from_request_parts(parts, api).await?;
         let Agent(agent) = Agent::from_request_parts(parts, api).await?;
         Ok(Self { kept, replaces, agent })
@@ -101,18 +95,11 @@ impl Argument for Browser {
     fn describe(_: &mut Endpoint) {}
 }
 
-/// Sent also when another site leads here, as a provider does, and to no script.
-fn keep(encrypted: bool, kept: &str, seconds: u64) -> HeaderValue {
-    let (name, secure) = if encrypted { (COOKIE_ENCRYPTED, "; Secure") } else { (COOKIE, "") };
-    let text = format!("{name}={kept}; Path=/; HttpOnly; SameSite=Lax; Max-Age={seconds}{secure}");
-    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
-}
-
 /// A page that goes on by itself, with cookies.
-struct Onward {
-    page: Page,
-    to: Option<String>,
-    cookies: Vec<HeaderValue>,
+pub(super) struct Onward {
+    pub(super) page: Page,
+    pub(super) to: Option<String>,
+    pub(super) cookies: Vec<HeaderValue>,
 }
 
 impl IntoResponse for Onward {
@@ -163,7 +150,11 @@ async fn back(
     Params(Given(given)): Params<Given>,
 ) -> Result<Onward> {
     knows_people(&open.api)?;
-    let (answer, visitor) = (LoginAnswer { kept, ..given }, Visitor { address: network(&open), agent, replaces });
+    let answer = LoginAnswer { kept, ..given };
+    if answer.is_link() {
+        return Ok(to_account(&open, &view, &provider, &answer));
+    }
+    let visitor = Visitor { address: network(&open), agent, replaces };
     let (accounts, now) = (open.api.accounts(), Utc::now().timestamp());
     // Whatever comes of it: it began once.
     let over = keep(open.info.encrypted, "", 0);
@@ -193,14 +184,25 @@ async fn back(
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_cookie_of_a_login_comes_back_with_the_provider_and_is_for_no_script() {
-        let shown = |encrypted| keep(encrypted, "x", 600).to_str().expect("text").to_owned();
-        assert_eq!(shown(false), "gristmill-login=x; Path=/; HttpOnly; SameSite=Lax; Max-Age=600");
-        assert_eq!(shown(true), "__Host-gristmill-login=x; Path=/; HttpOnly; SameSite=Lax; Max-Age=600; Secure");
+/// The cookie of the session does not come with what a provider has begun. A page of ours goes on to where it does, and where
+/// the login is linked to the account.
+fn to_account(open: &Open, view: &View, provider: &str, answer: &LoginAnswer) -> Onward {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    let code = answer.code.as_ref().map(|code| code.expose().to_owned());
+    let given = [
+        ("code", code),
+        ("state", answer.state.clone()),
+        ("iss", answer.issuer.clone()),
+        ("error", answer.error.clone()),
+    ];
+    for (name, value) in given {
+        if let Some(value) = value {
+            query.append_pair(name, &value);
+        }
     }
+    let name: String = url::form_urlencoded::byte_serialize(provider.as_bytes()).collect();
+    let to = format!("/account/logins/back/{name}?{}", query.finish());
+    let main = html! { div class="narrow" { h1 { "Nearly there" } p { a class="button primary" href=(to) { "Link it to your account" } } } };
+    let page = view.bare(&open.api, "Nearly there", main).secret();
+    Onward { page, to: Some(to), cookies: Vec::new() }
 }

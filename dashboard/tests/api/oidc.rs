@@ -9,7 +9,8 @@ use gristmill_testkit::oidc::{CLIENT_ID, CLIENT_SECRET, FakeProvider};
 use serde_json::{Value, json};
 
 use crate::env::{self, Heard, TestEnv};
-use crate::people::as_person;
+use crate::factors::enrol;
+use crate::people::{PASSWORD, as_person, as_program, log_in, user};
 
 struct World {
     provider: FakeProvider,
@@ -121,4 +122,117 @@ async fn what_is_refused_is_said_without_what_others_have_put_into_it() {
     let forged = world.provider;
     forged.forge();
     assert_eq!(env::open().await.get("/login/with/work").await.status, 404, "no caller has to log in there");
+}
+
+/// Who the provider says that Olga is, who owns the tenant and the installation here.
+fn olga() -> Value {
+    json!({ "sub": "s-olga", "email": "olga@example.com", "email_verified": true })
+}
+
+impl World {
+    /// Sends a form of our own page.
+    async fn form(&self, cookie: &str, path: &str, fields: &[(&str, &str)]) -> Heard {
+        let mut body = url::form_urlencoded::Serializer::new(String::new());
+        body.extend_pairs(fields);
+        let headers = [
+            ("content-type", "application/x-www-form-urlencoded"),
+            ("cookie", cookie),
+            ("sec-fetch-site", "same-origin"),
+        ];
+        self.env.send("POST", path, &headers, body.finish().as_bytes()).await
+    }
+
+    async fn linked(&self, cookie: &str) -> Vec<Value> {
+        let listed = as_person(&self.env, cookie, "GET", "/api/v1/me/logins", &Value::Null).await;
+        listed.data().as_array().unwrap_or_else(|| panic!("{listed:?}")).clone()
+    }
+
+    /// Logs in by the provider, and returns the cookie of the session.
+    async fn by_provider(&self, claims: &Value) -> Result<String, Heard> {
+        let (location, kept) = self.begin("/").await;
+        let back = self.back(&location, &kept, claims).await;
+        let session = cookies(&back).into_iter().find(|(name, value)| name == "gristmill" && !value.is_empty());
+        session.map(|(_, secret)| format!("gristmill={secret}")).ok_or(back)
+    }
+
+    /// The way that a page goes on by itself.
+    fn onward(page: &Heard) -> String {
+        let refresh = page.header("refresh").unwrap_or_else(|| panic!("it goes on: {page:?}"));
+        refresh.strip_prefix("0; url=").expect("an address").to_owned()
+    }
+}
+
+#[tokio::test]
+async fn a_person_links_a_login_on_the_page_of_their_account_and_unlinks_it() {
+    let world = world().await;
+    user(&world.env, "olga", Role::Owner).await;
+    let refused = world.by_provider(&olga()).await.expect_err("an address alone opens no owner's account");
+    assert!(refused.status == 403 && refused.text.contains("on the page of your account"), "{refused:?}");
+    let own = log_in(&world.env, "olga").await;
+    let page = world.env.send("GET", "/account/logins", &[("cookie", &own)], b"").await;
+    assert!(page.text.contains("Company") && page.text.contains("/account/logins/link"), "{}", page.text);
+    let wrong = [("provider", "work"), ("proof", "not the password")];
+    let wrong = world.form(&own, "/account/logins/link", &wrong).await;
+    assert_eq!((wrong.status, wrong.header("refresh")), (422, None), "{wrong:?}");
+    let begun = world.form(&own, "/account/logins/link", &[("provider", "work"), ("proof", PASSWORD)]).await;
+    let location = World::onward(&begun);
+    assert!(location.starts_with(&format!("{}/authorize?", world.provider.issuer())), "{location}");
+    let kept = cookies(&begun).into_iter().find(|(name, _)| name == "gristmill-login").expect("kept").1;
+    // The cookie of the session does not come with what the provider begins.
+    let back = world.back(&location, &kept, &olga()).await;
+    assert!(back.status == 200 && cookies(&back).is_empty(), "no session is opened: {back:?}");
+    let finish = World::onward(&back);
+    assert!(finish.starts_with("/account/logins/back/work?code="), "{finish}");
+    let both = format!("{own}; gristmill-login={kept}");
+    let other = log_in(&world.env, "olga").await;
+    let elsewhere = format!("{other}; gristmill-login={kept}");
+    for (cookie, linked) in [(&elsewhere, 0), (&both, 1), (&both, 1)] {
+        let headers = [("cookie", cookie.as_str()), ("sec-fetch-site", "same-origin")];
+        let done = world.env.send("GET", &finish, &headers, b"").await;
+        assert_eq!((done.status, done.header("location")), (303, Some("/account/logins")), "{done:?}");
+        assert_eq!(world.linked(&own).await.len(), linked);
+    }
+    let listed = world.linked(&own).await;
+    assert_eq!((&listed[0]["provider"], &listed[0]["subject"]), (&json!("work"), &json!("s-olga")), "{listed:?}");
+    let shown = world.env.send("GET", "/account/logins", &[("cookie", &own)], b"").await;
+    assert!(shown.text.contains("s-olga") && !shown.text.contains("/account/logins/link"), "{}", shown.text);
+    let by_provider = world.by_provider(&olga()).await.expect("it is known");
+    let me = as_person(&world.env, &by_provider, "GET", "/api/v1/me", &Value::Null).await;
+    assert_eq!((me.status, &me.data()["role"]), (200, &json!("owner")), "{me:?}");
+    let issuer = world.provider.issuer();
+    let unlinked = world.form(&own, "/account/logins/unlink", &[("issuer", &issuer)]).await;
+    assert_eq!(unlinked.status, 303, "{unlinked:?}");
+    assert!(world.linked(&own).await.is_empty());
+    assert_eq!(as_person(&world.env, &by_provider, "GET", "/api/v1/me", &Value::Null).await.status, 401, "it is over");
+    world.by_provider(&olga()).await.expect_err("it is known no more");
+}
+
+#[tokio::test]
+async fn a_link_is_begun_with_all_that_a_login_asks_for_and_by_no_program() {
+    let world = world().await;
+    let id = user(&world.env, "olga", Role::Owner).await;
+    let own = log_in(&world.env, "olga").await;
+    let codes = enrol(&world.env, &own, &id).await;
+    let begin = async |body: Value| as_person(&world.env, &own, "POST", "/api/v1/me/logins", &body).await;
+    let wrong = begin(json!({ "provider": "work", "password": "not the password", "code": codes[0] })).await;
+    assert_eq!((wrong.status, wrong.header("set-cookie")), (403, None), "{wrong:?}");
+    let bare = begin(json!({ "provider": "work", "password": PASSWORD })).await;
+    assert_eq!((bare.status, bare.faults()), (422, vec!["/code"]), "{bare:?}");
+    let none = begin(json!({ "provider": "none", "password": PASSWORD, "code": codes[0] })).await;
+    assert_eq!(none.status, 404, "{none:?}");
+    let with = json!({ "provider": "work", "password": PASSWORD, "code": codes[0] });
+    let begun = begin(with.clone()).await;
+    let location = begun.data()["location"].as_str().unwrap_or_else(|| panic!("{begun:?}")).to_owned();
+    assert!(location.starts_with(&format!("{}/authorize?", world.provider.issuer())), "{location}");
+    assert_eq!(cookies(&begun).len(), 1);
+    assert_eq!(begin(with.clone()).await.status, 403, "a code is taken once");
+    let token = as_person(&world.env, &own, "POST", "/api/v1/tokens", &json!({ "name": "ci" })).await;
+    let token = token.data()["secret"].as_str().unwrap_or_else(|| panic!("{token:?}")).to_owned();
+    for (method, path) in [("GET", "/api/v1/me/logins"), ("POST", "/api/v1/me/logins")] {
+        let refused =
+            as_program(&world.env, &token, method, path, if method == "GET" { &Value::Null } else { &with }).await;
+        assert_eq!(refused.status, 403, "{path}: {refused:?}");
+    }
+    let unknown = json!({ "issuer": "https://nowhere.example" });
+    assert_eq!(as_person(&world.env, &own, "POST", "/api/v1/me/logins/unlink", &unknown).await.status, 404);
 }

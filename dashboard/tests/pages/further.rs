@@ -36,8 +36,9 @@ const FURTHER: [&str; 15] = [
 pub(crate) fn is_further(endpoint: &Endpoint) -> bool {
     let begins =
         |begin: &&str| endpoint.path.strip_prefix(*begin).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    // A job by itself is a page of the other ones.
-    !endpoint.path.starts_with("/jobs/{") && (FURTHER.iter().any(begins) || endpoint.path.starts_with("/system"))
+    // A job by itself is a page of the other ones, and the way back from a login elsewhere is tried in `api/oidc.rs`.
+    let apart = endpoint.path.starts_with("/jobs/{") || endpoint.path.contains("{provider}");
+    !apart && (FURTHER.iter().any(begins) || endpoint.path.starts_with("/system"))
 }
 
 /// The address of a page with the parts of its path filled in.

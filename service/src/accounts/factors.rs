@@ -153,7 +153,7 @@ impl Accounts {
     }
 
     /// Compares the password of a person who has logged in, within the limits of logins. The caller takes the try back.
-    async fn prove(&self, order: &Order, proof: &Proof) -> Result<(EmailAddress, LoginTry)> {
+    pub(super) async fn prove(&self, order: &Order, proof: &Proof) -> Result<(EmailAddress, LoginTry)> {
         let missing = || StoreError::NotFound("there is no such user".to_owned());
         let user = self.store().user(proof.user).await?.ok_or_else(missing)?;
         let email: EmailAddress = user.email.parse()?;

@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use gristmill_core::Instant;
 use gristmill_core::access::{Permission, Principal, Role, Subject};
 use gristmill_core::id::{TokenId, UserId};
 use gristmill_store::TenantUsage;
@@ -53,6 +54,32 @@ pub struct SecondFactorDocument {
     pub enrolled: bool,
     /// How many recovery codes are left.
     pub recovery_left: u64,
+}
+
+/// A login elsewhere by which an account is known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct LoginLinkDocument {
+    /// The name of its provider; `null` where the server has none of this issuer any more.
+    pub provider: Option<String>,
+    /// What its button is called.
+    pub title: Option<String>,
+    /// The issuer, by which it is unlinked; also its key in lists.
+    pub issuer: String,
+    /// Who the person is there.
+    pub subject: String,
+    /// Since when it is linked.
+    #[schema(value_type = chrono::DateTime<chrono::Utc>)]
+    pub linked_at: Instant,
+    /// When it was used last; when it was linked, where it never was.
+    #[schema(value_type = chrono::DateTime<chrono::Utc>)]
+    pub last_login_at: Instant,
+}
+
+/// The way to a provider, where a login is linked to an account: a browser goes there, with the cookie that the answer sets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct BegunLinkDocument {
+    /// The address to go to.
+    pub location: String,
 }
 
 /// A second factor that is offered: it does nothing until it is confirmed.

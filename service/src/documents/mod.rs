@@ -32,8 +32,9 @@ mod schedule;
 mod trigger;
 
 pub use account::{
-    CreatedTokenDocument, IssuedTokensDocument, JsonWebKeyDocument, JsonWebKeysDocument, LinkDocument, MeDocument,
-    OfferedFactorDocument, RecoveryCodesDocument, SecondFactorDocument, TenantInUseDocument,
+    BegunLinkDocument, CreatedTokenDocument, IssuedTokensDocument, JsonWebKeyDocument, JsonWebKeysDocument,
+    LinkDocument, LoginLinkDocument, MeDocument, OfferedFactorDocument, RecoveryCodesDocument, SecondFactorDocument,
+    TenantInUseDocument,
 };
 pub use audit::{AuditEntryDocument, AuditVerifiedDocument};
 pub use batch::{BatchWithResult, PlannedBatchDocument, PlannedCounts, WouldStartDocument};

@@ -4,9 +4,10 @@ use gristmill_core::access::{Permission, Principal, Role, Subject};
 use gristmill_core::id::{TokenId, UserId};
 use gristmill_service::accounts::{CreatedToken, IssuedTokens, Secret};
 use gristmill_service::documents::{
-    CreatedTokenDocument, InvitationDocument, IssuedTokensDocument, JsonWebKeysDocument, KeyDocument, LinkDocument,
-    MeDocument, MemberDocument, OfferedFactorDocument, OpenLinkDocument, RecoveryCodesDocument, SecondFactorDocument,
-    SessionDocument, TenantDocument, TenantInUseDocument, TokenDocument, UserDocument,
+    BegunLinkDocument, CreatedTokenDocument, InvitationDocument, IssuedTokensDocument, JsonWebKeysDocument,
+    KeyDocument, LinkDocument, LoginLinkDocument, MeDocument, MemberDocument, OfferedFactorDocument, OpenLinkDocument,
+    RecoveryCodesDocument, SecondFactorDocument, SessionDocument, TenantDocument, TenantInUseDocument, TokenDocument,
+    UserDocument,
 };
 use gristmill_store::TenantUsage;
 use gristmill_store::accounts::{LinkPurpose, MembershipView, Quotas, SessionKind, TenantState, UserState};
@@ -178,6 +179,20 @@ fn factors() -> Vec<Sample> {
     ]
 }
 
+fn logins() -> Vec<Sample> {
+    let login = LoginLinkDocument {
+        provider: Some("company".to_owned()),
+        title: Some("Company".to_owned()),
+        issuer: "https://login.example.com".to_owned(),
+        subject: "248289761001".to_owned(),
+        linked_at: at(0),
+        last_login_at: at(1),
+    };
+    let unknown = LoginLinkDocument { provider: None, title: None, ..login.clone() };
+    let begun = BegunLinkDocument { location: "https://login.example.com/authorize?response_type=code".to_owned() };
+    vec![sample("LoginLinkDocument", login, unknown), sample("BegunLinkDocument", begun.clone(), begun)]
+}
+
 fn me() -> Sample {
     let program = Principal {
         subject: Subject::Token { token: TokenId(id::<UserId>(2).0), user: id(1) },
@@ -205,6 +220,7 @@ pub(super) fn samples() -> Vec<Sample> {
     samples.extend(keys());
     samples.extend(links());
     samples.push(me());
+    samples.extend(logins());
     samples.extend(factors());
     samples
 }

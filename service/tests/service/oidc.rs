@@ -8,8 +8,8 @@ use gristmill_core::audit::Action;
 use gristmill_core::id::{DEFAULT_TENANT, UserId};
 use gristmill_service::Order;
 use gristmill_service::accounts::{
-    AccountError, AccountSettings, Accounts, BegunLogin, LoginAnswer, OidcSettings, Passwords, Providers, Secret,
-    Visitor,
+    AccountError, AccountSettings, Accounts, BegunLogin, LinkProof, LoginAnswer, OidcSettings, Passwords, Proof,
+    Providers, Secret, Visitor,
 };
 use gristmill_store::StoreError;
 use gristmill_store::accounts::{Appointer, Quotas, Recognition};
@@ -17,7 +17,7 @@ use gristmill_testkit::oidc::{Agreed, CLIENT_ID, CLIENT_SECRET, FakeProvider};
 use serde_json::{Value, json};
 
 use crate::env::{TestEnv, databases, order, sqlite_env};
-use crate::people::{add, address, entries, leaves};
+use crate::people::{PASSWORD, add, address, entries, leaves};
 
 /// Where people reach the server.
 const URL: &str = "https://jobs.example.com";
@@ -83,6 +83,23 @@ impl World {
         self.finish(&self.come_back(&begun, claims)).await
     }
 
+    /// Begins to link a login to an account, in a session.
+    async fn begin_link(&self, user: UserId, password: &str, own: &Secret) -> Result<BegunLogin, AccountError> {
+        let proof = Proof { user, password: Secret::new(password), address: "192.0.2.1".to_owned() };
+        let proof = LinkProof { proof, code: None, session: own.clone() };
+        self.accounts.begin_link(&order(), "work", &proof, now()).await
+    }
+
+    async fn finish_link(&self, user: UserId, own: &Secret, answer: &LoginAnswer) -> Result<bool, AccountError> {
+        self.accounts.finish_link(&order(), "work", (user, own, answer), now()).await
+    }
+
+    /// Links a login to an account.
+    async fn link(&self, user: UserId, password: &str, own: &Secret, claims: &Value) -> Result<bool, AccountError> {
+        let begun = self.begin_link(user, password, own).await?;
+        self.finish_link(user, own, &self.come_back(&begun, claims)).await
+    }
+
     async fn role(&self, session: &Secret) -> Option<Role> {
         match self.accounts.recognizer().session(session, Some(DEFAULT_TENANT)).await.expect("asked") {
             Some(Recognition::Known(recognized)) => Some(recognized.principal.role),
@@ -91,12 +108,24 @@ impl World {
     }
 }
 
-/// Leaves the entry of a login that may not take an account.
-pub(crate) async fn refused_link(env: &TestEnv) {
+/// Leaves the entries of a login that may not take an account, and of one that its user links and unlinks.
+pub(crate) async fn linked_and_refused(env: &TestEnv) {
     let world = world(env, |_| {}).await;
-    add(&world.accounts, &order(), "olga", Some(Role::Owner)).await;
-    let olga = json!({ "sub": "s-olga", "email": "olga@example.com", "email_verified": true });
-    denied(world.log_in(&olga).await, "by the address alone");
+    let olga = add(&world.accounts, &order(), "olga", Some(Role::Owner)).await;
+    let claims = json!({ "sub": "s-olga", "email": "olga@example.com", "email_verified": true });
+    denied(world.log_in(&claims).await, "by the address alone");
+    let own = Secret::new("gms_own");
+    let about = |action| (DEFAULT_TENANT, action, "olga@example.com");
+    let (_, details) = leaves(env, about(Action::LoginLink), async {
+        assert!(world.link(olga, PASSWORD, &own, &claims).await.expect("linked"));
+    })
+    .await;
+    assert_eq!((&details["issuer"], &details["subject"]), (&json!(world.provider.issuer()), &json!("s-olga")));
+    assert!(!world.link(olga, PASSWORD, &own, &claims).await.expect("there already"));
+    leaves(env, about(Action::LoginUnlink), async {
+        assert!(world.accounts.unlink(&order(), olga, &world.provider.issuer(), None).await.expect("unlinked"));
+    })
+    .await;
 }
 
 fn ada(verified: bool) -> Value {
@@ -211,8 +240,46 @@ async fn roles_follow_the_groups_at_each_login_and_no_owner_loses_their_place() 
         let owner = add(&world.accounts, &order(), "olga", Some(Role::Owner)).await;
         let olga = json!({ "sub": "s-olga", "email": "olga@example.com", "email_verified": true, "groups": ["ops"] });
         denied(world.log_in(&olga).await, "by the address alone");
-        let seen = env.store.user(owner).await.expect("asked").expect("there");
-        assert_eq!(seen.memberships[0].role, Role::Owner, "an owner stays one");
+        let own = Secret::new("gms_own");
+        assert!(world.link(owner, PASSWORD, &own, &olga).await.expect("linked by themselves"));
+        let (found, secret) = world.log_in(&olga).await.expect("logged in");
+        assert_eq!((found, world.role(&secret).await), (owner, Some(Role::Owner)), "an owner stays one");
+    }
+}
+
+#[tokio::test]
+async fn a_login_is_linked_in_the_session_that_began_it_and_by_its_password_alone() {
+    for env in databases().await {
+        let world = world(&env, |settings| settings.domains = vec!["example.com".to_owned()]).await;
+        let user = add(&world.accounts, &order(), "ada", Some(Role::Owner)).await;
+        let (own, other) = (Secret::new("gms_own"), Secret::new("gms_other"));
+        let wrong = world.begin_link(user, "not the password", &own).await;
+        assert!(matches!(wrong, Err(AccountError::WrongPassword)), "{wrong:?}");
+        let begun = world.begin_link(user, PASSWORD, &own).await.expect("begun");
+        let answer = world.come_back(&begun, &ada(true));
+        assert!(answer.is_link());
+        let said = |found: Result<bool, AccountError>, said: &str| {
+            let error = found.expect_err(said).to_string();
+            assert!(error.contains(said), "{said}: {error}");
+        };
+        said(world.finish_link(user, &other, &answer).await, "your session has not begun");
+        // A login of another person's, slipped in: it was begun to open a session.
+        let theirs = world.begin().await;
+        let slipped =
+            world.come_back(&theirs, &json!({ "sub": "s-eve", "email": "eve@example.com", "email_verified": true }));
+        assert!(!slipped.is_link());
+        said(world.finish_link(user, &own, &slipped).await, "your session has not begun");
+        refused(world.finish(&answer).await, "opens none");
+        let foreign = json!({ "sub": "s-eve", "email": "eve@evil.test", "email_verified": true });
+        let elsewhere = world.begin_link(user, PASSWORD, &own).await.expect("begun");
+        said(world.finish_link(user, &own, &world.come_back(&elsewhere, &foreign)).await, "domain");
+        assert!(world.finish_link(user, &own, &answer).await.expect("linked"));
+        let seen = world.accounts.logins(user).await.expect("asked");
+        let (provider, subject) = (seen[0].provider.as_deref(), seen[0].subject.as_str());
+        assert_eq!((seen.len(), provider, subject), (1, Some("work"), "s-ada"));
+        assert_eq!(world.log_in(&ada(true)).await.expect("known").0, user);
+        let bob = add(&world.accounts, &order(), "bob", Some(Role::Viewer)).await;
+        said(world.link(bob, PASSWORD, &own, &ada(true)).await, "of another account");
     }
 }
 

@@ -98,7 +98,7 @@ pub(crate) async fn every_verb(env: &TestEnv) -> BTreeSet<String> {
     sessions_and_tokens(env, &accounts).await;
     factors(env, &accounts).await;
     registering::refused(env).await;
-    oidc::refused_link(env).await;
+    oidc::linked_and_refused(env).await;
     let mut seen = BTreeSet::new();
     for tenant in [DEFAULT_TENANT, INSTALLATION_TENANT, "north"] {
         let found = chain(env, tenant).await;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use gristmill_core::Instant;
 use gristmill_core::access::Role;
 use gristmill_core::email_address::EmailAddress;
 use gristmill_core::id::{SessionId, UserId};
@@ -70,4 +71,32 @@ pub struct Federated {
     pub linked: bool,
     /// Whether the account was made.
     pub made: bool,
+}
+
+/// A login elsewhere by which an account is to be known, because its user has asked for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewLogin {
+    /// The SHA-256 of the state with which it began: it comes back once.
+    pub state: SecretHash,
+    /// For how long it may take, so that nothing of it is kept for longer.
+    pub state_lifetime: Duration,
+    /// The issuer.
+    pub issuer: String,
+    /// Who it is, among the issuer's subjects.
+    pub subject: String,
+    /// Whose account.
+    pub user: UserId,
+}
+
+/// A login elsewhere by which an account is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoginView {
+    /// The issuer.
+    pub issuer: String,
+    /// Who it is, among the issuer's subjects.
+    pub subject: String,
+    /// Since when.
+    pub created_at: Instant,
+    /// When it was used last; when it was linked, where it never was.
+    pub last_login_at: Instant,
 }

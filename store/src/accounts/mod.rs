@@ -21,7 +21,7 @@ use gristmill_core::email_address::EmailAddress;
 use gristmill_core::id::{KeyId, LinkId, SessionId, TokenId, UserId};
 
 pub use factors::{ConfirmFactor, Factor, Second};
-pub use federated::{Federated, FederatedAnswer, FederatedLogin, FederatedSession};
+pub use federated::{Federated, FederatedAnswer, FederatedLogin, FederatedSession, LoginView, NewLogin};
 pub use keys::{KeyView, NewKey, SigningKey};
 pub use links::{
     InvitationView, LINK_OVER, Letter, LinkPurpose, LinkUse, LinkView, NewLink, NewPerson, Registration,
@@ -139,6 +139,22 @@ pub trait Accounts: Debug + Send + Sync + 'static {
     /// the audit says so, once in 15 minutes for an account and an issuer. `Denied`, and nothing happens, when the state has
     /// come back before, there is no such account or it is not active.
     async fn federated_login(&self, login: &FederatedLogin) -> Result<FederatedAnswer>;
+
+    /// Links a login elsewhere to an account, whatever its user is: they have asked for it and shown who they are. Returns
+    /// whether it was not linked yet. `Denied` when the state has come back before, or the account is not active; `Conflict`
+    /// when the subject is known as another account's, or the account by another subject of the issuer.
+    async fn link_login(&self, login: &NewLogin) -> Result<bool>;
+
+    /// Returns the logins elsewhere by which an account is known, by issuer.
+    async fn logins_of(&self, user: UserId) -> Result<Vec<LoginView>>;
+
+    /// Unlinks the login of an issuer from an account, and ends its sessions but for the one that is kept: it may have opened
+    /// them. Returns whether there was one. `Conflict` when its user has no password and no other login.
+    async fn unlink_login(&self, user: UserId, issuer: &str, keep: Option<SecretHash>) -> Result<bool>;
+
+    /// Spends what a user shows of their second factor for something else than a login. `Denied`, and nothing happens, when
+    /// they have one and it was shown nothing of it that was not used before.
+    async fn spend_second(&self, user: UserId, second: Option<Second>) -> Result<()>;
 
     /// Takes a try back that was no try: nothing was compared that could have been guessed.
     async fn take_back_try(&self, attempt: &LoginTry) -> Result<()>;

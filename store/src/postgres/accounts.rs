@@ -15,9 +15,9 @@ use super::fault::Outcome;
 use super::work::Work;
 use crate::accounts::{
     Accounts, ConfirmFactor, EndSessions, Factor, FederatedAnswer, FederatedLogin, InvitationView, KeyView, LinkUse,
-    LinkView, LoginStart, LoginTry, MemberChange, MemberView, NewKey, NewLink, NewSession, NewTenant, NewToken,
-    NewUser, Recognition, RefreshSession, Refreshed, Registration, RegistrationStart, Second, SecretHash, SessionView,
-    SigningKey, TenantChange, TenantView, TokenView, UsedLink, UserChange, UserView,
+    LinkView, LoginStart, LoginTry, LoginView, MemberChange, MemberView, NewKey, NewLink, NewLogin, NewSession,
+    NewTenant, NewToken, NewUser, Recognition, RefreshSession, Refreshed, Registration, RegistrationStart, Second,
+    SecretHash, SessionView, SigningKey, TenantChange, TenantView, TokenView, UsedLink, UserChange, UserView,
 };
 use crate::error::Result;
 use crate::sql::accounts::{
@@ -126,6 +126,22 @@ impl Accounts for PostgresStore {
 
     async fn federated_login(&self, login: &FederatedLogin) -> Result<FederatedAnswer> {
         transact!(self, federated::log_in, login).await
+    }
+
+    async fn link_login(&self, login: &NewLogin) -> Result<bool> {
+        transact!(self, federated::link, login).await
+    }
+
+    async fn logins_of(&self, user: UserId) -> Result<Vec<LoginView>> {
+        look!(self, federated::of, user)
+    }
+
+    async fn unlink_login(&self, user: UserId, issuer: &str, keep: Option<SecretHash>) -> Result<bool> {
+        transact!(self, federated::unlink, (user, issuer, keep)).await
+    }
+
+    async fn spend_second(&self, user: UserId, second: Option<Second>) -> Result<()> {
+        transact!(self, factors::spend_for, (user, second)).await
     }
 
     async fn take_back_try(&self, attempt: &LoginTry) -> Result<()> {

@@ -13,9 +13,9 @@ use gristmill_core::id::{KeyId, LinkId, SessionId, TokenId, UserId};
 use super::ReferenceStore;
 use crate::accounts::{
     Accounts, ConfirmFactor, EndSessions, Factor, FederatedAnswer, FederatedLogin, InvitationView, KeyView, LinkUse,
-    LinkView, LoginStart, LoginTry, MemberChange, MemberView, NewKey, NewLink, NewSession, NewTenant, NewToken,
-    NewUser, Recognition, RefreshSession, Refreshed, Registration, RegistrationStart, Second, SecretHash, SessionView,
-    SigningKey, TenantChange, TenantView, TokenView, UsedLink, UserChange, UserView,
+    LinkView, LoginStart, LoginTry, LoginView, MemberChange, MemberView, NewKey, NewLink, NewLogin, NewSession,
+    NewTenant, NewToken, NewUser, Recognition, RefreshSession, Refreshed, Registration, RegistrationStart, Second,
+    SecretHash, SessionView, SigningKey, TenantChange, TenantView, TokenView, UsedLink, UserChange, UserView,
 };
 use crate::error::{Result, StoreError};
 use crate::{Dispatched, Page, StoreHandle, TenantUsage};
@@ -119,6 +119,22 @@ impl Accounts for ReferenceStore {
     }
 
     async fn federated_login(&self, _: &FederatedLogin) -> Result<FederatedAnswer> {
+        Err(none())
+    }
+
+    async fn link_login(&self, _: &NewLogin) -> Result<bool> {
+        Err(none())
+    }
+
+    async fn logins_of(&self, _: UserId) -> Result<Vec<LoginView>> {
+        Err(none())
+    }
+
+    async fn unlink_login(&self, _: UserId, _: &str, _: Option<SecretHash>) -> Result<bool> {
+        Err(none())
+    }
+
+    async fn spend_second(&self, _: UserId, _: Option<Second>) -> Result<()> {
         Err(none())
     }
 

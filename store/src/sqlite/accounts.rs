@@ -14,9 +14,9 @@ use super::sql::{Reading, transact};
 use super::transition::Transition;
 use crate::accounts::{
     Accounts, ConfirmFactor, EndSessions, Factor, FederatedAnswer, FederatedLogin, InvitationView, KeyView, LinkUse,
-    LinkView, LoginStart, LoginTry, MemberChange, MemberView, NewKey, NewLink, NewSession, NewTenant, NewToken,
-    NewUser, Recognition, RefreshSession, Refreshed, Registration, RegistrationStart, Second, SecretHash, SessionView,
-    SigningKey, TenantChange, TenantView, TokenView, UsedLink, UserChange, UserView,
+    LinkView, LoginStart, LoginTry, LoginView, MemberChange, MemberView, NewKey, NewLink, NewLogin, NewSession,
+    NewTenant, NewToken, NewUser, Recognition, RefreshSession, Refreshed, Registration, RegistrationStart, Second,
+    SecretHash, SessionView, SigningKey, TenantChange, TenantView, TokenView, UsedLink, UserChange, UserView,
 };
 use crate::error::Result;
 use crate::sql::accounts::{
@@ -134,6 +134,22 @@ impl Accounts for SqliteStore {
 
     async fn federated_login(&self, login: &FederatedLogin) -> Result<FederatedAnswer> {
         transact!(self, federated::log_in, login)
+    }
+
+    async fn link_login(&self, login: &NewLogin) -> Result<bool> {
+        transact!(self, federated::link, login)
+    }
+
+    async fn logins_of(&self, user: UserId) -> Result<Vec<LoginView>> {
+        federated::of(&mut Reading(&self.readers), user).await
+    }
+
+    async fn unlink_login(&self, user: UserId, issuer: &str, keep: Option<SecretHash>) -> Result<bool> {
+        transact!(self, federated::unlink, &(user, issuer, keep))
+    }
+
+    async fn spend_second(&self, user: UserId, second: Option<Second>) -> Result<()> {
+        transact!(self, factors::spend_for, &(user, second))
     }
 
     async fn take_back_try(&self, attempt: &LoginTry) -> Result<()> {

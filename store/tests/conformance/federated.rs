@@ -7,8 +7,8 @@ use gristmill_core::email_address::EmailAddress;
 use gristmill_core::id::{SessionId, UserId};
 use gristmill_core::linking::NotLinked;
 use gristmill_store::accounts::{
-    Appointer, Federated, FederatedAnswer, FederatedLogin, FederatedSession, MemberChange, NewTenant, NewUser, Quotas,
-    Recognition, UserChange, UserState,
+    Appointer, Federated, FederatedAnswer, FederatedLogin, FederatedSession, MemberChange, NewLogin, NewTenant,
+    NewUser, Quotas, Recognition, UserChange, UserState,
 };
 use gristmill_store::testing::TestStore;
 use gristmill_store::{Page, Result, StoreError};
@@ -20,6 +20,8 @@ use super::{LONG, TENANT};
 conformance!(;
     databases only, "the model has no accounts":
     a_subject_leads_to_one_account_whatever_its_address_becomes,
+    a_login_that_its_user_links_is_known_whatever_the_user_is,
+    a_login_is_unlinked_and_what_it_opened_ends_but_a_way_in_stays,
     a_state_comes_back_once_however_many_bring_it,
     two_subjects_of_an_issuer_do_not_share_an_account,
     an_address_opens_only_who_is_nothing_outside_the_providers_tenant,
@@ -105,6 +107,57 @@ async fn a_subject_leads_to_one_account_whatever_its_address_becomes(store: Test
     assert!(seen.last_login_at.is_some());
     store.change_user(ada, &UserChange::State(UserState::Disabled)).await.expect("disabled");
     denied(store.federated_login(&login("s-1", None)).await, "not active");
+}
+
+/// A login that a user links to their account.
+fn own(user: UserId, subject: &str) -> NewLogin {
+    let FederatedLogin { state, state_lifetime, issuer, subject, .. } = login(subject, None);
+    NewLogin { state, state_lifetime, issuer, subject, user }
+}
+
+fn conflict<T: std::fmt::Debug>(found: Result<T>, said: &str) {
+    assert!(matches!(&found, Err(StoreError::Conflict(why)) if why.contains(said)), "{said}: {found:?}");
+}
+
+async fn a_login_that_its_user_links_is_known_whatever_the_user_is(store: TestStore) {
+    let ada = store.create_user(&new_user("ada", Some(Role::Owner))).await.expect("created").id;
+    let bob = store.create_user(&new_user("bob", Some(Role::Viewer))).await.expect("created").id;
+    let first = own(ada, "s-1");
+    assert!(store.link_login(&first).await.expect("linked"));
+    let spent = store.link_login(&first).await;
+    assert!(matches!(&spent, Err(StoreError::Denied(why)) if why.contains("come back already")), "{spent:?}");
+    assert!(!store.link_login(&own(ada, "s-1")).await.expect("asked"), "it is linked already");
+    conflict(store.link_login(&own(bob, "s-1")).await, "of another account");
+    conflict(store.link_login(&own(ada, "s-2")).await, "another login of this issuer");
+    let seen = store.logins_of(ada).await.expect("asked");
+    assert_eq!((seen.len(), seen[0].subject.as_str()), (1, "s-1"));
+    let lowered = FederatedLogin { role: Some(Role::Viewer), ..login("s-1", None) };
+    assert_eq!(opened(store.federated_login(&lowered).await, "known").session.user, ada);
+    let owner = store.user(ada).await.expect("asked").expect("there");
+    assert_eq!(owner.memberships[0].role, Role::Owner, "no issuer takes an owner's place away");
+    store.change_user(bob, &UserChange::State(UserState::Disabled)).await.expect("disabled");
+    let refused = store.link_login(&own(bob, "s-9")).await;
+    assert!(matches!(&refused, Err(StoreError::Denied(why)) if why.contains("not active")), "{refused:?}");
+}
+
+async fn a_login_is_unlinked_and_what_it_opened_ends_but_a_way_in_stays(store: TestStore) {
+    let ada = store.create_user(&new_user("ada", Some(Role::Owner))).await.expect("created").id;
+    store.link_login(&own(ada, "s-1")).await.expect("linked");
+    let (kept, other) = (login("s-1", None), login("s-1", None));
+    for one in [&kept, &other] {
+        opened(store.federated_login(one).await, "logged in");
+    }
+    let issuer = kept.issuer.as_str();
+    assert!(!store.unlink_login(ada, "https://nowhere.example", None).await.expect("asked"));
+    assert!(is_open(&store, &other).await);
+    assert!(store.unlink_login(ada, issuer, Some(kept.session.hash)).await.expect("unlinked"));
+    assert!(is_open(&store, &kept).await && !is_open(&store, &other).await);
+    denied(store.federated_login(&login("s-1", None)).await, "no account is known by this login");
+    assert!(!store.unlink_login(ada, issuer, None).await.expect("asked"), "there is none any more");
+    let made = FederatedLogin { makes: made("Bob"), ..login("s-2", Some(address("bob"))) };
+    let bob = opened(store.federated_login(&made).await, "made").session.user;
+    conflict(store.unlink_login(bob, issuer, None).await, "choose a password first");
+    assert_eq!(store.logins_of(bob).await.expect("asked").len(), 1);
 }
 
 async fn a_state_comes_back_once_however_many_bring_it(store: TestStore) {

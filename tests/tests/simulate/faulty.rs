@@ -468,6 +468,10 @@ delegate! {
     begin_login(attempt: &LoginTry) -> LoginStart;
     finish_login(session: &NewSession) -> Option<SessionView>;
     federated_login(login: &FederatedLogin) -> FederatedAnswer;
+    link_login(login: &NewLogin) -> bool;
+    logins_of(user: UserId) -> Vec<LoginView>;
+    unlink_login(user: UserId, issuer: &str, keep: Option<SecretHash>) -> bool;
+    spend_second(user: UserId, second: Option<Second>) -> ();
     take_back_try(attempt: &LoginTry) -> ();
     factor(user: UserId) -> Option<Factor>;
     offer_factor(user: UserId, secret: &[u8]) -> ();

@@ -8,7 +8,7 @@ use gristmill_store::Page as Part;
 use gristmill_store::accounts::{SessionView, WhichSessions};
 use maud::{Markup, html};
 
-use super::{factor, tokens};
+use super::{factor, logins, tokens};
 use crate::api::asks::{OwnSession, Secretive, person};
 use crate::gate::{ApiError, Caller, Path, Recognized, Result, Routes};
 use crate::pages::answer::{Page, Paged, Redirect, Sent};
@@ -98,6 +98,7 @@ async fn own_account(
     };
     let listed = view.read(store.tokens(caller.tenant(), Some(user), &rows)).await?;
     let second = factor::brief(caller, view).await?;
+    let elsewhere = logins::brief(caller, view).await?;
     Ok(html! {
         @if let Some(created) = created { (secret(created)) }
         (panel("sessions", "Your sessions, newest first", session_rows(&sessions, own)))
@@ -109,6 +110,7 @@ async fn own_account(
             (panel("new-token", "New token", token_fields(&forms.token)))
             (panel("change-password", "Password", password_fields(&forms.password)))
             (panel("second-factor", "Second factor", second))
+            (panel("logins-elsewhere", "Logins elsewhere", elsewhere))
         }
     })
 }

@@ -3,6 +3,7 @@
 //! * [`account`]: one's own sessions, tokens and password.
 //! * [`factor`]: one's own second factor.
 //! * [`invitations`]: invite, withdraw.
+//! * [`logins`]: one's own logins elsewhere.
 //! * [`members`]: give another role, remove.
 //! * [`tenants`]: for owners of the installation.
 //! * [`tokens`]: tokens as they are listed, and revoked.
@@ -10,6 +11,7 @@
 mod account;
 mod factor;
 mod invitations;
+mod logins;
 mod members;
 mod tenants;
 mod tokens;
@@ -39,6 +41,7 @@ pub(super) fn routes() -> Routes {
         .post("/people/tokens/{token}/revoke", "Revoke a token of a member, at once", tokens::revoke)
         .and(account::routes())
         .and(factor::routes())
+        .and(logins::routes())
         .and(tenants::routes())
 }
 

@@ -1,12 +1,14 @@
 //! Logins elsewhere: OpenID Connect by authorization codes, each with PKCE, a state and a nonce of its own.
 //!
 //! * [`settings`]: a provider in the configuration. [`provider`]: what is asked of it. [`jose`]: its ID tokens, verified.
+//! * [`linking`]: a login that a person links to their own account.
 //!
 //! What a login began with is kept by the browser alone, in a cookie that no script reads and no other site's forms send;
 //! and a state comes back once, which the store sees to. Accounts are known by issuer and subject. An address of mail counts
 //! only where the issuer says that it has verified it.
 
 mod jose;
+mod linking;
 mod provider;
 pub(super) mod providers;
 mod settings;
@@ -15,6 +17,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use gristmill_core::access::Role;
 use gristmill_core::audit::Action;
 use gristmill_core::email_address::EmailAddress;
 use gristmill_core::id::{SessionId, UserId};
@@ -26,6 +29,7 @@ use serde_json::Value;
 use url::Url;
 use uuid::Uuid;
 
+pub use self::linking::LinkProof;
 use self::provider::Provider;
 pub use self::providers::Providers;
 pub use self::settings::OidcSettings;
@@ -54,9 +58,19 @@ struct Kept {
     next: String,
     /// Until when, in seconds since 1970.
     until: i64,
+    /// Of a login that is to be linked to an account: the seal of the session that has asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seal: Option<String>,
 }
 
 impl Kept {
+    fn begun(provider: &str, next: &str, now: i64) -> Result<Self> {
+        let lifetime = i64::try_from(LOGIN_LIFETIME.as_secs()).unwrap_or_default();
+        let (provider, next) = (provider.to_owned(), next.to_owned());
+        let until = now.saturating_add(lifetime);
+        Ok(Self { provider, state: random()?, nonce: random()?, verifier: random()?, next, until, seal: None })
+    }
+
     fn written(&self) -> Result<String> {
         let text = serde_json::to_vec(self).map_err(|error| AccountError::Internal(error.to_string().into()))?;
         Ok(URL_SAFE_NO_PAD.encode(text))
@@ -101,6 +115,13 @@ pub struct Visitor {
     pub agent: Option<String>,
     /// The session that the program had before.
     pub replaces: Option<Secret>,
+}
+
+impl LoginAnswer {
+    /// Whether it began as one that is to be linked to an account: it is taken where the session is known that has asked for it.
+    pub fn is_link(&self) -> bool {
+        self.kept.as_ref().and_then(|kept| Kept::read(kept.expose())).is_some_and(|kept| kept.seal.is_some())
+    }
 }
 
 fn refused<T>(why: &str) -> Result<T> {
@@ -148,24 +169,18 @@ impl Accounts {
     ///
     /// `Refused` when there is no such provider, `Away` when it does not say where logins are.
     pub async fn begin_elsewhere(&self, name: &str, next: &str, now: i64) -> Result<BegunLogin> {
-        let provider = self.provider(name)?;
+        self.begin_at(self.provider(name)?, Kept::begun(name, next, now)?).await
+    }
+
+    async fn begin_at(&self, provider: &Provider, kept: Kept) -> Result<BegunLogin> {
         let mut location = provider.description().await?.authorization_endpoint;
-        let lifetime = i64::try_from(LOGIN_LIFETIME.as_secs()).unwrap_or_default();
-        let kept = Kept {
-            provider: name.to_owned(),
-            state: random()?,
-            nonce: random()?,
-            verifier: random()?,
-            next: next.to_owned(),
-            until: now.saturating_add(lifetime),
-        };
         let scopes: Vec<&str> =
             ["openid"].into_iter().chain(provider.settings.scopes.iter().map(String::as_str)).collect();
         location
             .query_pairs_mut()
             .append_pair("response_type", "code")
             .append_pair("client_id", &provider.settings.client_id)
-            .append_pair("redirect_uri", &self.back(name))
+            .append_pair("redirect_uri", &self.back(&kept.provider))
             .append_pair("scope", &scopes.join(" "))
             .append_pair("state", &kept.state)
             .append_pair("nonce", &kept.nonce)
@@ -189,9 +204,10 @@ impl Accounts {
     ) -> Result<(LoggedIn, String)> {
         let provider = self.provider(name)?;
         let kept = checked(name, &provider.settings.issuer, answer, now)?;
-        let Some(code) = &answer.code else { return refused("it came back without a code") };
-        let token = provider.redeem(code.expose(), &kept.verifier, &self.back(name)).await?;
-        let claims = provider.verify(&token, &kept.nonce, now).await?;
+        if kept.seal.is_some() {
+            return refused("it began to be linked to an account, and opens none");
+        }
+        let claims = self.claims(provider, &kept, answer, now).await?;
         let secret = Secret::draw(Purpose::Session)?;
         let login = self.login(provider, &claims, (&kept.state, &secret), visitor)?;
         let store = self.at(order, Action::SessionOpen, name);
@@ -206,6 +222,13 @@ impl Accounts {
         Ok((LoggedIn { session, secret, lifetime: self.settings.session.0 }, kept.next))
     }
 
+    /// What the provider says of the person who comes back.
+    async fn claims(&self, provider: &Provider, kept: &Kept, answer: &LoginAnswer, now: i64) -> Result<Value> {
+        let Some(code) = &answer.code else { return refused("it came back without a code") };
+        let token = provider.redeem(code.expose(), &kept.verifier, &self.back(&kept.provider)).await?;
+        provider.verify(&token, &kept.nonce, now).await
+    }
+
     /// What the store is asked for.
     fn login(
         &self,
@@ -215,15 +238,7 @@ impl Accounts {
         visitor: &Visitor,
     ) -> Result<FederatedLogin> {
         let settings = &provider.settings;
-        let role = settings.role_of(claims).map_err(denied)?;
-        let email = verified_email(claims);
-        if !settings.domains.is_empty() {
-            let domain = email.as_ref().and_then(|email| email.as_str().rsplit('@').next());
-            let ours = |domain: &str| settings.domains.iter().any(|known| known.eq_ignore_ascii_case(domain));
-            if !domain.is_some_and(ours) {
-                return Err(denied("no verified address of your account elsewhere is of a domain that logs in here"));
-            }
-        }
+        let (role, email) = admitted(settings, claims)?;
         let text = |name: &str| claims.get(name).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty());
         let named = text("name").or(email.as_ref().map(EmailAddress::as_str)).unwrap_or("unnamed");
         let name: String = named.chars().filter(|c| !c.is_control()).take(200).collect();
@@ -231,8 +246,7 @@ impl Accounts {
             state: sha256(state),
             state_lifetime: LOGIN_LIFETIME,
             issuer: settings.issuer.clone(),
-            // To the letter: one with a blank at its end is another person.
-            subject: claims.get("sub").and_then(Value::as_str).unwrap_or_default().to_owned(),
+            subject: subject(claims),
             email,
             tenant: settings.tenant.clone(),
             links: settings.link,
@@ -248,6 +262,24 @@ impl Accounts {
             },
         })
     }
+}
+
+/// Their role, and their address where it is verified, of people whom the provider lets in here.
+fn admitted(settings: &OidcSettings, claims: &Value) -> Result<(Option<Role>, Option<EmailAddress>)> {
+    let (role, email) = (settings.role_of(claims).map_err(denied)?, verified_email(claims));
+    if !settings.domains.is_empty() {
+        let domain = email.as_ref().and_then(|email| email.as_str().rsplit('@').next());
+        let ours = |domain: &str| settings.domains.iter().any(|known| known.eq_ignore_ascii_case(domain));
+        if !domain.is_some_and(ours) {
+            return Err(denied("no verified address of your account elsewhere is of a domain that logs in here"));
+        }
+    }
+    Ok((role, email))
+}
+
+/// Who it is, to the letter: one with a blank at its end is another person.
+fn subject(claims: &Value) -> String {
+    claims.get("sub").and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 /// What a login began with, if what comes back belongs to it.
@@ -299,6 +331,7 @@ mod tests {
             verifier: text("v-1"),
             next: text("/jobs"),
             until: 1_000,
+            seal: None,
         }
     }
 

@@ -36,6 +36,17 @@ impl Providers {
         self.0.get(name)
     }
 
+    /// The first one of an issuer: its name, and what its button is called.
+    pub(super) fn of_issuer(&self, issuer: &str) -> Option<(&str, &str)> {
+        let name = self.0.iter().find(|(_, provider)| provider.settings.issuer == issuer)?.0;
+        self.titles().find(|(known, _)| known == name)
+    }
+
+    /// The issuer of one by its name.
+    pub fn issuer(&self, name: &str) -> Option<&str> {
+        self.get(name).map(|provider| provider.settings.issuer.as_str())
+    }
+
     /// Their names, and what their buttons are called.
     pub fn titles(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, provider)| {

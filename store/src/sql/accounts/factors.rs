@@ -110,6 +110,11 @@ pub(super) async fn demand<S: Sql>(sql: &mut S, user: UserId, shown: Option<Seco
     }
 }
 
+/// Spends what a user shows of their factor for something else than a login.
+pub(crate) async fn spend_for<S: Sql>(sql: &mut S, (user, shown): &(UserId, Option<Second>)) -> Result<(), S::Fault> {
+    demand(sql, *user, *shown).await
+}
+
 /// Spends a code: what was spent already, or is none, is refused.
 async fn spend<S: Sql>(sql: &mut S, user: UserId, second: Second) -> Result<(), S::Fault> {
     let taken = match second {

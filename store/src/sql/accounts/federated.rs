@@ -1,5 +1,7 @@
 //! Logins by another issuer.
 
+use std::time::Duration;
+
 use gristmill_core::Instant;
 use gristmill_core::access::Role;
 use gristmill_core::audit::Action;
@@ -9,7 +11,9 @@ use gristmill_core::login::{KEPT, NOT_LINKED};
 
 use super::login::{Opening, count, open};
 use super::{noted, person};
-use crate::accounts::{Federated, FederatedAnswer, FederatedLogin, NewUser, SessionKind, UserState};
+use crate::accounts::{
+    Federated, FederatedAnswer, FederatedLogin, LoginView, NewLogin, NewUser, SecretHash, SessionKind, UserState,
+};
 use crate::audit::Facts;
 use crate::check;
 use crate::error::{Result, StoreError};
@@ -36,6 +40,16 @@ const LINK: &str = "
 INSERT INTO access_identity (issuer, subject, user_id, created_at, last_login_at) VALUES ($1, $2, $3, now(), now())
 ON CONFLICT DO NOTHING";
 
+const LOGINS: &str = "
+SELECT issuer, subject, created_at, last_login_at FROM access_identity WHERE user_id = $1 ORDER BY issuer";
+
+/// Locked, so that an account keeps a way in, whatever is done to it at the same time.
+const USER: &str = "
+SELECT id AS user_id, state, CASE WHEN password IS NULL THEN 0 ELSE 1 END AS has_password
+FROM access_user WHERE id = $1 FOR UPDATE";
+
+const UNLINK: &str = "DELETE FROM access_identity WHERE user_id = $1 AND issuer = $2";
+
 const USED: &str = "UPDATE access_identity SET last_login_at = now() WHERE issuer = $1 AND subject = $2";
 
 const LOGGED_IN: &str = "UPDATE access_user SET last_login_at = now() WHERE id = $1 AND state = 'active'";
@@ -56,13 +70,8 @@ enum Account {
 
 /// Opens a session for a person for whom an issuer vouches.
 pub(crate) async fn log_in<S: Sql>(sql: &mut S, login: &FederatedLogin) -> Result<FederatedAnswer, S::Fault> {
-    check(login)?;
-    let now = sql.now().await?;
-    sql.run(OVER, values![]).await?;
-    let once = sql.run(ONCE, values![login.state.to_vec(), now + login.state_lifetime]).await?;
-    if once == 0 {
-        return Err(denied("this login has come back already; begin anew"));
-    }
+    check(&login.issuer, &login.subject)?;
+    let now = comes_back(sql, &login.state, login.state_lifetime).await?;
     // The tenant before the user, as everywhere.
     if login.role.is_some() {
         person::lock(sql, &login.tenant).await?;
@@ -127,8 +136,18 @@ async fn refused<S: Sql>(
     Ok(FederatedAnswer::Refused(why))
 }
 
-fn check(login: &FederatedLogin) -> Result<()> {
-    for (what, text) in [("an issuer", &login.issuer), ("a subject", &login.subject)] {
+/// Spends the state of a login that comes back. Returns the time.
+async fn comes_back<S: Sql>(sql: &mut S, state: &SecretHash, lifetime: Duration) -> Result<Instant, S::Fault> {
+    let now = sql.now().await?;
+    sql.run(OVER, values![]).await?;
+    if sql.run(ONCE, values![state.to_vec(), now + lifetime]).await? == 0 {
+        return Err(denied("this login has come back already; begin anew"));
+    }
+    Ok(now)
+}
+
+fn check(issuer: &str, subject: &str) -> Result<()> {
+    for (what, text) in [("an issuer", issuer), ("a subject", subject)] {
         let odd = text.is_empty() || text.chars().nth(CHARS_MAX).is_some() || text.contains('\0');
         if odd {
             return Err(StoreError::Invalid(format!("{what} has 1 to {CHARS_MAX} characters")));
@@ -211,4 +230,76 @@ async fn place<S: Sql>(sql: &mut S, login: &FederatedLogin, user: UserId) -> Res
     }
     let row = sql.row(ROLE, values![tenant, user.0]).await?;
     Ok(row.map(|row| row.word("role")).transpose()?)
+}
+
+/// Links a login elsewhere to an account.
+pub(crate) async fn link<S: Sql>(sql: &mut S, login: &NewLogin) -> Result<bool, S::Fault> {
+    let NewLogin { issuer, subject, user, .. } = login;
+    check(issuer, subject)?;
+    comes_back(sql, &login.state, login.state_lifetime).await?;
+    let row = sql.row(USER, values![user.0]).await?.ok_or_else(person::no_user)?;
+    active(&row)?;
+    drop(row);
+    if sql.run(LINK, values![issuer, subject, user.0]).await? == 0 {
+        let known = sql.row(KNOWN, values![issuer, subject]).await?;
+        let owner = known.map(|row| row.id::<UserId>("user_id")).transpose()?;
+        let why = match owner {
+            Some(owner) if owner == *user => {
+                noted::say(sql, Facts::withhold);
+                return Ok(false);
+            }
+            Some(_) => "this login is known as that of another account; unlink it there first",
+            None => "the account is known by another login of this issuer already; unlink that one first",
+        };
+        return Err(StoreError::Conflict(why.to_owned()).into());
+    }
+    noted::user(sql, *user).await?;
+    noted::say(sql, |facts| {
+        facts.change();
+        facts.set("issuer", check::plain(issuer, 200));
+        facts.set("subject", check::plain(subject, 200));
+    });
+    Ok(true)
+}
+
+/// The logins elsewhere by which an account is known.
+pub(crate) async fn of<S: Sql>(sql: &mut S, user: UserId) -> Result<Vec<LoginView>, S::Fault> {
+    let rows = sql.rows(LOGINS, values![user.0]).await?;
+    let view = |row: &S::Row| {
+        Ok(LoginView {
+            issuer: row.text("issuer")?,
+            subject: row.text("subject")?,
+            created_at: row.instant("created_at")?,
+            last_login_at: row.instant("last_login_at")?,
+        })
+    };
+    Ok(rows.iter().map(view).collect::<Result<_>>()?)
+}
+
+/// Unlinks the login of an issuer from an account.
+pub(crate) async fn unlink<S: Sql>(
+    sql: &mut S,
+    (user, issuer, keep): &(UserId, &str, Option<SecretHash>),
+) -> Result<bool, S::Fault> {
+    let row = sql.row(USER, values![user.0]).await?.ok_or_else(person::no_user)?;
+    let has_password = row.number::<i64>("has_password")? > 0;
+    drop(row);
+    let logins = of(sql, *user).await?;
+    if !logins.iter().any(|login| login.issuer == *issuer) {
+        return Ok(false);
+    }
+    if !has_password && logins.len() == 1 {
+        let what =
+            "the account has no password and no other login: choose a password first, by `Forgot your password?`";
+        return Err(StoreError::Conflict(what.to_owned()).into());
+    }
+    sql.run(UNLINK, values![user.0, *issuer]).await?;
+    let ended = person::end_sessions(sql, *user, *keep).await?;
+    noted::user(sql, *user).await?;
+    noted::say(sql, |facts| {
+        facts.change();
+        facts.set("issuer", check::plain(issuer, 200));
+        facts.set("sessions_ended", ended);
+    });
+    Ok(true)
 }
