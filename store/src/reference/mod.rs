@@ -30,6 +30,7 @@ mod history;
 mod insert;
 mod limits;
 mod logs;
+mod mailing;
 mod notify;
 mod operated;
 mod operation;

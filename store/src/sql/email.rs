@@ -1,18 +1,19 @@
 //! Delivery records of emails, guarded by the fence of the job that delivers.
 
-use gristmill_core::id::JobId;
+use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::{Fence, JobState};
 use gristmill_core::letter::{RecipientState, SuppressionReason, UnknownPolicy, begun, envelope_id};
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
+use super::mailing::{Changes, Counted};
 use super::{Columns, Sql, values};
 use crate::check;
 use crate::error::{Result, StoreError};
 use crate::{
     EMAIL_BYTES_MAX, EmailAttempt, EmailFilter, EmailKey, EmailRecord, EmailReport, EmailSaid, EmailState, EmailView,
-    NewEmail, Page, RecipientMove, RecipientView, Reported, Suppression, SuppressionView, TRANSCRIPT_CHARS_MAX,
-    email_state,
+    EmailsAccounted, NewEmail, Page, RecipientMove, RecipientView, Reported, Suppression, SuppressionView,
+    TRANSCRIPT_CHARS_MAX, domain_of, email_state,
 };
 
 /// The job's row is locked until the commit: a rescue cannot come between the check and what follows.
@@ -20,7 +21,8 @@ const HOLDS: &str = "
 SELECT id FROM job WHERE id = $1 AND attempt = $2 AND worker_id = $3 AND state = 'running' FOR SHARE";
 
 const READ: &str = "
-SELECT state, message_id, created_at, sender, stream, size, job_id FROM email WHERE tenant = $1 AND key = $2";
+SELECT state, message_id, created_at, sender, stream, size, job_id, batch_id, variant, again FROM email
+WHERE tenant = $1 AND key = $2";
 
 const MAKE: &str = "
 INSERT INTO email (tenant, key, job_id, state, message_id, created_at, moved_at, batch_id, stream, sender, subject,
@@ -39,8 +41,8 @@ const MAKE_CONTENT: &str =
     "INSERT INTO email_content (tenant, key, bytes) VALUES ($1, $2, $3) ON CONFLICT (tenant, key) DO NOTHING";
 
 const MAKE_RECIPIENT: &str = "
-INSERT INTO email_recipient (tenant, key, position, role, address, address_hash, state, note, moved_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, now()) ON CONFLICT (tenant, key, position) DO NOTHING";
+INSERT INTO email_recipient (tenant, key, position, role, address, address_hash, state, note, domain, moved_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, now()) ON CONFLICT (tenant, key, position) DO NOTHING";
 
 const RECIPIENTS: &str = "
 SELECT position, role, address, state, attempts, code, status, rule, note, may_be_twice, moved_at
@@ -59,7 +61,7 @@ UPDATE email_recipient SET state = e.value ->> 2, attempts = email_recipient.att
     may_be_twice = CASE WHEN e.value ->> 8 = 'twice' THEN true ELSE email_recipient.may_be_twice END, moved_at = now()
 FROM json_array_elements($3::json) AS e
 WHERE email_recipient.tenant = $1 AND email_recipient.key = $2 AND email_recipient.position = (e.value ->> 0)::bigint
-  AND email_recipient.state = e.value ->> 1";
+  AND email_recipient.state = e.value ->> 1 RETURNING position";
 
 const SUMMED: &str = "UPDATE email SET state = $3, moved_at = now() WHERE tenant = $1 AND key = $2";
 
@@ -123,21 +125,43 @@ const LIST_TO: &str = messages!(
 
 const ONE: &str = messages!("AND m.key = $2");
 
+const LIST_IN_BATCH: &str = messages!(
+    "AND ($2::text IS NULL OR m.key < $2) AND ($4::text IS NULL OR m.state = $4) AND m.batch_id = $5
+     ORDER BY m.key DESC LIMIT $3"
+);
+
+/// Messages of a batch that wait for another attempt, or of which an attempt ended without an answer.
+const UNSETTLED: &str = "
+SELECT m.key, m.job_id, max(CASE WHEN r.state = 'unknown' THEN 1 ELSE 0 END)::bigint AS unknown
+FROM email m JOIN email_recipient r ON r.tenant = m.tenant AND r.key = m.key
+WHERE m.batch_id = $1 AND m.tenant = $2 AND m.key > $3 AND r.state IN ('deferred', 'unknown')
+GROUP BY m.key, m.job_id ORDER BY m.key LIMIT $4";
+
+const AGAIN: &str = "
+UPDATE email SET again = true
+WHERE tenant = $1 AND key IN (SELECT e.value FROM json_array_elements_text($2::json) AS e)";
+
+const NOT_AGAIN: &str = "UPDATE email SET again = false WHERE tenant = $1 AND key = $2";
+
 const OF_ENVELOPE: &str = "SELECT tenant, key FROM email WHERE envelope_id = $1 ORDER BY tenant, key LIMIT 1";
 
 /// The recipient that a report is about: the one with the address, or the only one.
 const REPORTED: &str = "
-SELECT r.position, r.address_hash, r.state FROM email_recipient r
+SELECT r.position, r.address_hash, r.state, m.job_id, m.batch_id, m.variant FROM email_recipient r
+    JOIN email m ON m.tenant = r.tenant AND m.key = r.key
 WHERE r.tenant = $1 AND r.key = $2 AND CASE WHEN $3::bigint = 1 THEN r.address_hash = $4
     ELSE (SELECT count(*) FROM email_recipient o WHERE o.tenant = $1 AND o.key = $2) = 1 END
-ORDER BY r.position LIMIT 1 FOR UPDATE";
+ORDER BY r.position LIMIT 1 FOR UPDATE OF r";
 
-/// Messages with recipients that are owed, whose job has ended.
-const ABANDONED: &str = "
-SELECT DISTINCT r.tenant, r.key, m.job_id FROM email_recipient r
-    JOIN email m ON m.tenant = r.tenant AND m.key = r.key LEFT JOIN job j ON j.id = m.job_id
-WHERE r.state IN ('queued', 'sending', 'transmitted', 'deferred')
-  AND (j.id IS NULL OR j.state IN ('done', 'dead', 'cancelled')) ORDER BY r.tenant, r.key LIMIT $1";
+/// Messages with recipients that are owed, in the order of their keys, and whether their job has ended.
+const OWED: &str = "
+SELECT o.tenant, o.key, m.job_id,
+       CASE WHEN j.id IS NULL OR j.state IN ('done', 'dead', 'cancelled') THEN 1 ELSE 0 END AS ended
+FROM (SELECT DISTINCT r.tenant, r.key FROM email_recipient r
+      WHERE r.state IN ('queued', 'sending', 'transmitted', 'deferred') AND (r.tenant, r.key) > ($1, $2)
+      ORDER BY r.tenant, r.key LIMIT $3) AS o
+    JOIN email m ON m.tenant = o.tenant AND m.key = o.key LEFT JOIN job j ON j.id = m.job_id
+ORDER BY o.tenant, o.key";
 
 const JOB_STATE: &str = "SELECT state FROM job WHERE id = $1 FOR UPDATE";
 
@@ -145,8 +169,25 @@ async fn holds<S: Sql>(sql: &mut S, fence: &Fence) -> Result<bool, S::Fault> {
     Ok(sql.row(HOLDS, values![fence.job.0, fence.attempt, fence.worker.0]).await?.is_some())
 }
 
-/// Returns the record, and the job that delivers it.
-async fn read<S: Sql>(sql: &mut S, key: &EmailKey) -> Result<Option<(EmailRecord, JobId)>, S::Fault> {
+/// A record as it is kept.
+struct Known {
+    record: EmailRecord,
+    /// The job that delivers it.
+    job: JobId,
+    /// By which its recipient is counted, if it is part of a mailing.
+    counted: Option<Counted>,
+    /// Whether those of whom it is unknown may get it once more, whatever the policy says.
+    again: bool,
+}
+
+/// By which the recipient of a message is counted, from a row with its job, its batch and its variant.
+fn counted(row: &impl Columns) -> Result<Option<Counted>> {
+    let (Some(batch), Some(variant)) = (row.maybe_id("batch_id")?, row.maybe_text("variant")?) else { return Ok(None) };
+    Ok(Some(Counted { batch, variant, job: row.id("job_id")? }))
+}
+
+/// Returns what is kept of a message.
+async fn read<S: Sql>(sql: &mut S, key: &EmailKey) -> Result<Option<Known>, S::Fault> {
     let Some(row) = sql.row(READ, values![&key.tenant, &key.key]).await? else { return Ok(None) };
     let recipients = sql.rows(RECIPIENTS, values![&key.tenant, &key.key]).await?;
     let record = EmailRecord {
@@ -158,7 +199,7 @@ async fn read<S: Sql>(sql: &mut S, key: &EmailKey) -> Result<Option<(EmailRecord
         frozen: row.maybe_number("size")?.is_some(),
         recipients: recipients.iter().map(recipient).collect::<Result<_>>()?,
     };
-    Ok(Some((record, row.id("job_id")?)))
+    Ok(Some(Known { record, job: row.id("job_id")?, counted: counted(&row)?, again: row.flag("again")? }))
 }
 
 fn recipient(row: &impl Columns) -> Result<RecipientView> {
@@ -179,7 +220,7 @@ fn recipient(row: &impl Columns) -> Result<RecipientView> {
 
 /// Returns the record.
 pub(crate) async fn record<S: Sql>(sql: &mut S, key: &EmailKey) -> Result<Option<EmailRecord>, S::Fault> {
-    Ok(read(sql, key).await?.map(|(record, _)| record))
+    Ok(read(sql, key).await?.map(|known| known.record))
 }
 
 /// What begins an attempt.
@@ -194,22 +235,26 @@ pub(crate) async fn begin<S: Sql>(
         return Ok(None);
     }
     let mut known = read(sql, key).await?;
-    if known.as_ref().is_some_and(|(_, job)| *job != fence.job) {
+    if known.as_ref().is_some_and(|known| known.job != fence.job) {
         return Ok(None);
     }
-    if let Some(new) = new.filter(|_| known.as_ref().is_none_or(|(record, _)| !record.frozen)) {
-        make(sql, key, new, known.map(|(record, _)| record)).await?;
+    if let Some(new) = new.filter(|_| known.as_ref().is_none_or(|known| !known.record.frozen)) {
+        make(sql, key, new, known).await?;
         known = read(sql, key).await?;
     }
-    let Some((record, _)) = known else { return Ok(None) };
+    let Some(Known { record, counted, again, .. }) = known else { return Ok(None) };
     if !record.frozen {
         return Ok(Some(record));
+    }
+    let policy = if again { UnknownPolicy::Resend } else { policy };
+    if again {
+        sql.run(NOT_AGAIN, values![&key.tenant, &key.key]).await?;
     }
     let suppressed = sql.rows(SUPPRESSED, values![&key.tenant, &key.key, &record.stream]).await?;
     let suppressed: Vec<u32> = suppressed.iter().map(|row| row.number("position")).collect::<Result<_>>()?;
     let moves = beginning(&record.recipients, &suppressed, policy);
     if !moves.is_empty() {
-        sql.run(MOVE, values![&key.tenant, &key.key, check::json(&moves)?]).await?;
+        move_all(sql, key, counted.as_ref(), &moves).await?;
         sum(sql, key).await?;
     }
     record_of(sql, key).await.map(Some)
@@ -220,12 +265,7 @@ async fn record_of<S: Sql>(sql: &mut S, key: &EmailKey) -> Result<EmailRecord, S
     Ok(record(sql, key).await?.ok_or_else(vanished)?)
 }
 
-async fn make<S: Sql>(
-    sql: &mut S,
-    key: &EmailKey,
-    new: &NewEmail,
-    earlier: Option<EmailRecord>,
-) -> Result<(), S::Fault> {
+async fn make<S: Sql>(sql: &mut S, key: &EmailKey, new: &NewEmail, earlier: Option<Known>) -> Result<(), S::Fault> {
     let bytes = new.content.as_ref().ok();
     if bytes.is_some_and(|bytes| bytes.len() > EMAIL_BYTES_MAX) {
         return Err(StoreError::Invalid(format!("a message has at most {EMAIL_BYTES_MAX} bytes")).into());
@@ -262,10 +302,60 @@ async fn make<S: Sql>(
         Some(bytes) => sql.run(MAKE_CONTENT, values![tenant, name, bytes.clone()]).await?,
         None => sql.run(NO_CONTENT, values![tenant, name]).await?,
     };
-    if earlier.as_ref().is_some_and(|record| !record.recipients.is_empty()) {
-        return Ok(());
+    match earlier {
+        Some(known) if !known.record.recipients.is_empty() => match note {
+            Some(why) => drop_recipients(sql, key, &known, &why).await,
+            None => Ok(()),
+        },
+        earlier => make_recipients(sql, key, new, (earlier.map(|known| known.record.state), note)).await,
     }
-    make_recipients(sql, key, new, (earlier.map(|record| record.state), note)).await
+}
+
+/// The message cannot be made, and those who were to get it are known already.
+async fn drop_recipients<S: Sql>(sql: &mut S, key: &EmailKey, known: &Known, why: &str) -> Result<(), S::Fault> {
+    let dropped = RecipientState::Dropped;
+    let owed = known.record.recipients.iter().filter(|one| dropped.may_follow(one.state));
+    let steps: Vec<Json> =
+        owed.map(|one| json!([one.position, one.state, dropped, 0, one.code, one.status, one.rule, why, ""])).collect();
+    if !steps.is_empty() {
+        move_all(sql, key, known.counted.as_ref(), &steps).await?;
+        sum(sql, key).await?;
+    }
+    Ok(())
+}
+
+/// Takes the steps, as [`MOVE`] has them, and counts those that were taken. Returns how many.
+async fn move_all<S: Sql>(
+    sql: &mut S,
+    key: &EmailKey,
+    counted: Option<&Counted>,
+    steps: &[Json],
+) -> Result<u64, S::Fault> {
+    let mut changes = Changes::default();
+    let moved = move_noting(sql, key, counted, steps, &mut changes).await?;
+    changes.write(sql).await?;
+    Ok(moved)
+}
+
+/// The same, but what is counted is noted, to be written down with more.
+async fn move_noting<S: Sql>(
+    sql: &mut S,
+    key: &EmailKey,
+    counted: Option<&Counted>,
+    steps: &[Json],
+    changes: &mut Changes,
+) -> Result<u64, S::Fault> {
+    let rows = sql.rows(MOVE, values![&key.tenant, &key.key, check::json(&steps)?]).await?;
+    if let Some(counted) = counted {
+        let moved: Vec<u64> = rows.iter().map(|row| row.number("position")).collect::<Result<_>>()?;
+        let state = |word: &Json| word.as_str().and_then(|word| word.parse::<RecipientState>().ok());
+        for step in steps.iter().filter(|step| step[0].as_u64().is_some_and(|position| moved.contains(&position))) {
+            if let (Some(from), Some(to)) = (state(&step[1]), state(&step[2])) {
+                changes.moved(&key.tenant, counted, Some(from), to);
+            }
+        }
+    }
+    Ok(rows.len() as u64)
 }
 
 async fn make_recipients<S: Sql>(
@@ -284,7 +374,17 @@ async fn make_recipients<S: Sql>(
     };
     for (position, one) in (0_u32..).zip(&new.recipients) {
         let (role, hash) = (one.role.as_str(), one.address_hash.to_vec());
-        let values = values![&key.tenant, &key.key, position, role, &one.address, hash, state.as_str(), note.clone()];
+        let values = values![
+            &key.tenant,
+            &key.key,
+            position,
+            role,
+            &one.address,
+            hash,
+            state.as_str(),
+            note.clone(),
+            domain_of(&one.address)
+        ];
         sql.run(MAKE_RECIPIENT, values).await?;
     }
     if note.is_some() {
@@ -339,7 +439,7 @@ pub(crate) async fn advance<S: Sql>(
     if !holds(sql, fence).await? {
         return Ok(None);
     }
-    let Some((record, job)) = read(sql, key).await? else { return Ok(None) };
+    let Some(Known { record, job, counted, .. }) = read(sql, key).await? else { return Ok(None) };
     if job != fence.job {
         return Ok(None);
     }
@@ -357,7 +457,7 @@ pub(crate) async fn advance<S: Sql>(
         }
     }
     if !steps.is_empty() {
-        sql.run(MOVE, values![&key.tenant, &key.key, check::json(&steps)?]).await?;
+        move_all(sql, key, counted.as_ref(), &steps).await?;
         sum(sql, key).await?;
     }
     if let Some(said) = said {
@@ -393,26 +493,36 @@ async fn until<S: Sql>(
 }
 
 /// Accounts for recipients that no attempt looks after any more.
-pub(crate) async fn account<S: Sql>(sql: &mut S, limit: &u32) -> Result<u64, S::Fault> {
-    let rows = sql.rows(ABANDONED, values![*limit]).await?;
-    let abandoned = rows.iter().map(|row| Ok((row.text("tenant")?, row.text("key")?, row.id::<JobId>("job_id")?)));
-    let abandoned: Vec<(String, String, JobId)> = abandoned.collect::<Result<_>>()?;
+pub(crate) async fn account<S: Sql>(
+    sql: &mut S,
+    &(after, limit): &(Option<&EmailKey>, u32),
+) -> Result<EmailsAccounted, S::Fault> {
+    let (tenant, key) = after.map_or(("", ""), |after| (&after.tenant, &after.key));
+    let limit = limit.max(1);
+    let rows = sql.rows(OWED, values![tenant, key, limit]).await?;
+    let owed = rows.iter().map(|row| {
+        let key = EmailKey { tenant: row.text("tenant")?, key: row.text("key")? };
+        Ok((key, row.id::<JobId>("job_id")?, row.number::<u32>("ended")? == 1))
+    });
+    let owed: Vec<(EmailKey, JobId, bool)> = owed.collect::<Result<_>>()?;
     drop(rows);
-    let mut moved = 0;
-    for (tenant, key, job) in abandoned {
+    let next = owed.last().filter(|_| owed.len() >= limit as usize).map(|(key, ..)| key.clone());
+    let mut accounted = EmailsAccounted { moved: 0, next };
+    let mut changes = Changes::default();
+    for (key, job, _) in owed.iter().filter(|(.., ended)| *ended) {
         // Locked, and looked at again: it may have been redriven since.
         let state = sql.row(JOB_STATE, values![job.0]).await?;
         let state: Option<JobState> = state.map(|row| row.word("state")).transpose()?;
         if state.is_some_and(|state| !state.is_final()) {
             continue;
         }
-        let key = EmailKey { tenant, key };
-        let Some((record, _)) = read(sql, &key).await? else { continue };
+        let Some(Known { record, counted, .. }) = read(sql, key).await? else { continue };
         let steps: Vec<Json> = record.recipients.iter().filter_map(|one| abandoned_step(one, state)).collect();
-        moved += sql.run(MOVE, values![&key.tenant, &key.key, check::json(&steps)?]).await?;
-        sum(sql, &key).await?;
+        accounted.moved += move_noting(sql, key, counted.as_ref(), &steps, &mut changes).await?;
+        sum(sql, key).await?;
     }
-    Ok(moved)
+    changes.write(sql).await?;
+    Ok(accounted)
 }
 
 fn abandoned_step(one: &RecipientView, job: Option<JobState>) -> Option<Json> {
@@ -427,6 +537,31 @@ fn abandoned_step(one: &RecipientView, job: Option<JobState>) -> Option<Json> {
     // What a server said last says more than that the job has ended.
     let note = one.note.as_deref().unwrap_or(note);
     Some(json!([one.position, one.state, to, 0, one.code, one.status, one.rule, note, ""]))
+}
+
+/// Which messages of a batch an operator lets go out once more.
+pub(crate) type Again<'a> = (&'a str, BatchId, Option<JobId>, u32, bool);
+
+/// Lets those of whom it is unknown get the message once more.
+pub(crate) async fn again<S: Sql>(
+    sql: &mut S,
+    &(tenant, batch, after, limit, dry_run): &Again<'_>,
+) -> Result<Vec<JobId>, S::Fault> {
+    let after = after.map(|job| job.to_string()).unwrap_or_default();
+    let rows = sql.rows(UNSETTLED, values![batch.0, tenant, after, limit.max(1)]).await?;
+    let mut unknown = Vec::new();
+    let mut jobs = Vec::with_capacity(rows.len());
+    for row in &rows {
+        jobs.push(row.id("job_id")?);
+        if row.number::<i64>("unknown")? == 1 {
+            unknown.push(row.text("key")?);
+        }
+    }
+    drop(rows);
+    if !dry_run && !unknown.is_empty() {
+        sql.run(AGAIN, values![tenant, check::json(&unknown)?]).await?;
+    }
+    Ok(jobs)
 }
 
 /// Returns what goes over the wire.
@@ -457,6 +592,9 @@ pub(crate) async fn list<S: Sql>(
     let state = filter.state.map(EmailState::as_str);
     let (tenant, after, most) = (&filter.tenant, page.after.clone(), page.rows());
     let rows = match (filter.address_hash, state) {
+        (None, state) if filter.batch.is_some() => {
+            sql.rows(LIST_IN_BATCH, values![tenant, after, most, state, filter.batch.map(|batch| batch.0)]).await?
+        }
         (Some(hash), state) => sql.rows(LIST_TO, values![tenant, after, most, state, hash.to_vec()]).await?,
         (None, Some(state)) => sql.rows(LIST_IN_STATE, values![tenant, after, most, state]).await?,
         (None, None) => sql.rows(LIST, values![tenant, after, most]).await?,
@@ -469,7 +607,7 @@ fn view(row: &impl Columns) -> Result<EmailView> {
     Ok(EmailView {
         key: row.text("key")?,
         job: row.id("job_id")?,
-        batch: row.maybe_id("batch_id")?.map(gristmill_core::id::BatchId),
+        batch: row.maybe_id("batch_id")?.map(BatchId),
         state: row.word("state")?,
         stream: row.text("stream")?,
         message_id: row.text("message_id")?,
@@ -508,6 +646,7 @@ pub(crate) async fn report<S: Sql>(sql: &mut S, report: &EmailReport) -> Result<
         return Ok(Reported::Unknown);
     };
     let (position, hash): (u32, Vec<u8>) = (row.number("position")?, row.bytes("address_hash")?);
+    let counted = counted(&row)?;
     let from: RecipientState = row.word("state")?;
     drop(row);
     if !report.to.may_follow(from) {
@@ -515,7 +654,8 @@ pub(crate) async fn report<S: Sql>(sql: &mut S, report: &EmailReport) -> Result<
     }
     let note = report.note.as_deref().map(|note| check::plain(note, check::REASON_CHARS_MAX));
     let step = json!([[position, from, report.to, 0, report.code, report.status, report.rule, note, ""]]);
-    sql.run(MOVE, values![tenant, key, check::json(&step)?]).await?;
+    let step = step.as_array().map(Vec::as_slice).unwrap_or_default();
+    move_all(sql, &report.key, counted.as_ref(), step).await?;
     sum(sql, &report.key).await?;
     if let Some(put) = &report.suppress {
         let until = until(sql, put.keep).await?;
