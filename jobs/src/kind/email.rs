@@ -21,6 +21,7 @@ use serde_json::json;
 use super::delivery::{Circumstances, Conclusion, Standing, conclude, fitting, step};
 use crate::handler::{Finish, Handler, JobContext};
 use crate::kind::payload::{self, EmailPayload};
+use crate::mail::hold;
 use crate::mail::made::{Identity, Maker};
 use crate::mail::{Letter, Rendered, Transport};
 use crate::settings::{MailSettings, Uncertain};
@@ -208,12 +209,16 @@ impl EmailHandler {
             standings[place] = Standing { state: moved.to, rule: moved.rule.clone(), note: moved.note.clone(), after };
             moves.push(moved);
         }
+        let bounced = moves.iter().any(|moved| moved.to == RecipientState::Bounced);
         let said = EmailSaid { server: report.server.clone(), transcript: report.transcript.clone() };
         if let Err(finish) = held.record(&moves, &said).await {
             // The end of the job says the same of all of them, once the store can be written to.
             if conclude(&standings) != Conclusion::Done {
                 return Err(finish);
             }
+        }
+        if let Some(batch) = job.batch.filter(|_| bounced) {
+            hold::mailing(&*held.context.store, &job.tenant, batch).await;
         }
         let answer = report.answers.iter().find_map(|answer| answer.accepted()).unwrap_or_default();
         let answer = match *self.transport {

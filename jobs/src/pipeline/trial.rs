@@ -5,11 +5,12 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::gather::Gone;
-use super::{ItemInFlight, Pipeline, RunFailure, State, map_under_way};
+use super::gather::{Gone, Passing};
+use super::{ItemInFlight, Pipeline, RunFailure, State, map_under_way, on_pool};
 use crate::pool::ItemPool;
 use crate::process::ProcessContext;
 use crate::source::Record;
+use crate::stage::mail::ItemMessage;
 use crate::stage::{Refusal, Step};
 
 /// What became of the first items of an input.
@@ -94,6 +95,35 @@ impl Pipeline {
         Ok(self.ended(tried, written))
     }
 
+    /// The messages that records become, and why others become none. The step `process` is left out.
+    ///
+    /// # Errors
+    ///
+    /// When a lookup failed.
+    pub async fn first_messages(
+        self: &Arc<Self>,
+        records: Vec<Record>,
+        pool: &ItemPool,
+    ) -> Result<(Vec<ItemMessage>, Vec<String>), RunFailure> {
+        let cancel = CancellationToken::new();
+        let mut travellers: Vec<_> = records.into_iter().map(ItemInFlight::new).collect();
+        let me = Arc::clone(self);
+        on_pool("transform", &mut travellers, pool, &cancel, move |item| me.prepare(item)).await?;
+        for number in 0..self.enrich.len() {
+            self.enrich(number, &mut travellers, pool, &cancel).await?;
+        }
+        let me = Arc::clone(self);
+        let format = move |item| me.formatted(item).map(Some);
+        let written = map_under_way("format", &mut travellers, pool, &cancel, format).await?;
+        let mut gatherer = self.gatherer();
+        for (in_flight, written) in travellers.into_iter().zip(written) {
+            gatherer.take(Gone { in_flight, written });
+        }
+        let outcome = gatherer.outcome();
+        let messages = outcome.messages.into_iter().map(|(_, message)| message).collect();
+        Ok((messages, outcome.set_aside.into_iter().map(|item| item.reason).collect()))
+    }
+
     fn traced(&self, item: Value) -> Prepared {
         let mut steps = Vec::new();
         let end = self.trace(item, &mut steps);
@@ -123,14 +153,17 @@ impl Pipeline {
         Ok(made)
     }
 
-    fn ended(&self, tried: OnTrial, written: Vec<Option<(Value, Value)>>) -> Trial {
+    fn ended(&self, tried: OnTrial, written: Vec<Option<Passing>>) -> Trial {
         let OnTrial { travellers, mut steps, skipped } = tried;
         let mut gatherer = self.gatherer();
         let mut ends: Vec<(u64, Option<u64>, bool)> = Vec::with_capacity(travellers.len());
         for ((in_flight, written), steps) in travellers.into_iter().zip(written).zip(&mut steps) {
             let (position, line) = (in_flight.position, in_flight.line);
+            let message = written.as_ref().and_then(|passing| passing.message.as_ref());
+            let preview = self.mail.as_ref().zip(message).map(|(mail, message)| mail.preview(message));
             let passed = gatherer.take(Gone { in_flight, written });
             ends.push((position, line, passed.is_some()));
+            steps.extend(preview.filter(|_| passed.is_some()).map(|preview| ("mail", preview)));
             steps.extend(passed.filter(|_| self.format.is_some()).map(|written| ("format", written)));
         }
         let outcome = gatherer.outcome();
