@@ -44,7 +44,8 @@ pub use configuration::{
 };
 pub use doctor::{DoctorDocument, FindingDocument, ReconcileDocument};
 pub use email::{
-    EmailDocument, ReturnedDocument, ReturnedKind, ReturnedRecipientDocument, WouldResendDocument, without_contents,
+    EmailDocument, MailTestDocument, MailingDocument, ReturnedDocument, ReturnedKind, ReturnedRecipientDocument,
+    WouldResendDocument, without_contents,
 };
 pub use enqueued::{
     EndedJobsDocument, EnqueuedManyDocument, EnqueuedOneDocument, WouldEnqueueDocument, WouldEnqueueManyDocument,

@@ -8,6 +8,7 @@ use gristmill_jobs::RegistryOptions;
 use gristmill_jobs::pipeline::{DefinitionError, Pipeline, RunFailure, Trial};
 use gristmill_jobs::process::{BatchContext, ProcessContext};
 use gristmill_jobs::source::{self, Record};
+use gristmill_jobs::stage::mail::ItemMessage;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -31,8 +32,44 @@ pub async fn try_out(start: StartBatch, limit: u64, asked: bool) -> Result<Trial
     tried
 }
 
+/// The messages of the first items of a mailing, and why items became none. The step `process` is left out.
+pub(super) async fn first_messages(
+    start: StartBatch,
+    limit: u64,
+) -> Result<(Vec<ItemMessage>, Vec<String>), StartError> {
+    let spool_dir: PathBuf = std::env::temp_dir().join(format!("gristmill-trial-{}", Uuid::now_v7()));
+    let (name, pool) = (start.name.clone(), start.kinds.pool.clone());
+    let opened = opened(StartBatch { spool_dir: spool_dir.clone(), chunk: Some(limit), ..start }, limit).await;
+    // The folder was ours alone and may never have been created.
+    let _ = std::fs::remove_dir_all(&spool_dir);
+    let (pipeline, records) = opened?;
+    let messages = Arc::new(pipeline).first_messages(records, &pool).await;
+    messages.map_err(|failure| failed(&name, &failure))
+}
+
 async fn tried(start: StartBatch, limit: u64, asked: bool) -> Result<Trial, StartError> {
-    let (name, params, base_dir) = (start.name.clone(), start.params.clone(), start.base_dir.clone());
+    let (name, params, pool) = (start.name.clone(), start.params.clone(), start.kinds.pool.clone());
+    let (pipeline, records) = opened(start, limit).await?;
+    let context = ProcessContext {
+        idempotency_key: Uuid::now_v7().to_string(),
+        trace: None,
+        cancel: CancellationToken::new(),
+        batch: Arc::new(BatchContext { id: BatchId(Uuid::nil()), name: name.clone(), params }),
+        last_attempt: true,
+        answers: Default::default(),
+        room: Default::default(),
+    };
+    let tried = Arc::new(pipeline).trial(records, asked.then_some(&context), &pool).await;
+    tried.map_err(|failure| failed(&name, &failure))
+}
+
+fn failed(name: &str, failure: &RunFailure) -> StartError {
+    DefinitionError { key: format!("batch.{name}"), problem: format!("cannot be tried: {failure}") }.into()
+}
+
+/// The compiled stages, and the first records.
+async fn opened(start: StartBatch, limit: u64) -> Result<(Pipeline, Vec<Record>), StartError> {
+    let (name, base_dir) = (start.name.clone(), start.base_dir.clone());
     let RegistryOptions { pool, processors } = start.kinds.clone();
     // The tenant does not matter to what is read.
     let Prepared { batch, mut planner } = prepare("", start).await?;
@@ -44,17 +81,5 @@ async fn tried(start: StartBatch, limit: u64, asked: bool) -> Result<Trial, Star
         records.extend(source::read(&chunk, planner.fingerprint(), &batch.definition.source).await?);
     }
     records.truncate(limit);
-    let context = ProcessContext {
-        idempotency_key: Uuid::now_v7().to_string(),
-        trace: None,
-        cancel: CancellationToken::new(),
-        batch: Arc::new(BatchContext { id: BatchId(Uuid::nil()), name: name.clone(), params }),
-        last_attempt: true,
-        answers: Default::default(),
-        room: Default::default(),
-    };
-    let tried = Arc::new(pipeline).trial(records, asked.then_some(&context), &pool).await;
-    tried.map_err(|failure: RunFailure| {
-        DefinitionError { key: format!("batch.{name}"), problem: format!("cannot be tried: {failure}") }.into()
-    })
+    Ok((pipeline, records))
 }
