@@ -326,7 +326,7 @@ pub struct EmailRecord {
     pub state: EmailState,
     /// The `Message-ID` of its first attempt, which never changes.
     pub message_id: String,
-    /// When the record was created.
+    /// When the record was created; of a message of a mailing, when its bytes were made.
     pub created_at: Instant,
     /// The address to which refusals go. `None` for a message of an earlier version of this program.
     pub sender: Option<String>,
@@ -337,6 +337,8 @@ pub struct EmailRecord {
     pub frozen: bool,
     /// Its recipients, in the order of the message. Empty for a message of an earlier version of this program.
     pub recipients: Vec<RecipientView>,
+    /// By which its recipient is counted, where it is part of a mailing.
+    pub variant: Option<String>,
 }
 
 /// One recipient of a message.

@@ -16,7 +16,7 @@ use gristmill_service::documents::{
     EmailDocument, EnqueuedOneDocument, MailingDocument, ReportDocument, WouldResendDocument, without_contents,
 };
 use gristmill_store::{
-    EmailFilter, EmailKey, EmailStat, EmailState, EmailView, SUPPRESSIONS_MAX, StatsFilter, Suppression,
+    EmailFilter, EmailKey, EmailStat, EmailState, EmailView, SUPPRESSIONS_MAX, StatsBy, StatsFilter, Suppression,
     SuppressionView,
 };
 use utoipa::openapi::{RefOr, Schema};
@@ -140,6 +140,11 @@ impl Parameters for Counted {
 const NAMES_DEFAULT: u32 = 100;
 
 async fn stats(caller: Allowed<perm::EmailsRead>, Params(Counted(filter)): Params<Counted>) -> Outcome<Vec<EmailStat>> {
+    // Who may not see addresses learns no part of them either.
+    if (filter.domain.is_some() || filter.by == StatsBy::Domain) && !caller.may(Permission::ContentsRead) {
+        let message = "the caller may not ask for domains of addresses: `contents:read` is needed";
+        return Err(ApiError::new(ErrorCode::Forbidden, message));
+    }
     let filter = StatsFilter { tenant: caller.tenant().to_owned(), ..filter };
     Ok(Answer::new(caller.store().email_stats(&filter).await?))
 }

@@ -140,8 +140,11 @@ impl EmailHandler {
             job: context.job.fence.job,
             message_id: known.map(|record| record.message_id.as_str()),
             tenant: &context.job.tenant,
-            // The job's own instants come from the database's clock.
-            date: known.map_or(context.job.started_at, |record| record.created_at),
+            // The job's own instants come from the database's clock. What is not yet frozen was never sent: a message of
+            // a mailing may have waited for long.
+            date: known
+                .filter(|record| record.variant.is_none())
+                .map_or(context.job.started_at, |record| record.created_at),
         };
         Ok(NewEmail { batch: context.job.batch, ..self.maker.make(&payload, identity)? })
     }
@@ -247,7 +250,13 @@ impl EmailHandler {
                 UnknownPolicy::Hold => Finish::permanent(format!("{message}; {HELD}")),
                 UnknownPolicy::Resend | UnknownPolicy::Accept => Finish::failed(message),
             },
-            Conclusion::Failed(message) => Finish::permanent(message),
+            Conclusion::Failed(message) => match &record.variant {
+                // A mailing has an end for a recipient that is refused, and no operator looks for it among dead letters.
+                Some(_) if standings.iter().all(|one| one.state == RecipientState::Bounced) => {
+                    Finish::done(Some(json!({ "message_id": record.message_id, "answer": message, "bounced": 1 })))
+                }
+                _ => Finish::permanent(message),
+            },
         }
     }
 }

@@ -380,6 +380,7 @@ pub(super) fn made(new: &NewEmail, now: Instant) -> Result<Email> {
         stream: new.stream.clone(),
         frozen: new.content.is_ok(),
         recipients: (0..).zip(&new.recipients).map(recipient).collect(),
+        variant: None,
     };
     let content = new.content.as_ref().ok();
     let view = EmailView {
@@ -407,7 +408,6 @@ pub(super) fn made(new: &NewEmail, now: Instant) -> Result<Email> {
         content: content.map(|bytes| Arc::from(bytes.as_slice())),
         attempts: std::collections::BTreeMap::new(),
         moved_at: now,
-        variant: None,
         again: false,
     })
 }
@@ -425,6 +425,9 @@ fn complete(known: &mut Email, made: Email, now: Instant) {
         if dropped {
             sum(known, now);
         }
+    }
+    if known.record.variant.is_some() {
+        (known.record.created_at, known.view.created_at) = (now, now);
     }
     let view = EmailView {
         job: known.view.job,

@@ -48,7 +48,7 @@ pub(super) fn enqueue(t: &mut Transition<'_>, new: &NewMessages) -> Result<()> {
         let mut made = email::made(&email, t.now)?;
         (made.content, made.record.sender, made.record.frozen) = (None, None, false);
         (made.view.sender, made.view.subject, made.view.size, made.view.sha256) = (None, None, None, None);
-        made.variant = Some(message.variant.clone());
+        made.record.variant = Some(message.variant.clone());
         if let Some(reason) = reason {
             let one = &mut made.record.recipients[0];
             (one.state, one.note) = (RecipientState::Suppressed, Some(suppressed_for(reason)));
@@ -72,7 +72,7 @@ pub(super) fn funnels(state: &State, tenant: &str, batch: BatchId) -> Vec<Mailin
         }
     }
     for ((own, _), email) in state.emails.iter().filter(|_| known) {
-        let Some(variant) = &email.variant else { continue };
+        let Some(variant) = &email.record.variant else { continue };
         if own != tenant || email.view.batch != Some(batch) {
             continue;
         }
@@ -99,7 +99,7 @@ pub(super) fn newest(state: &State, tenant: &str, limit: u32) -> Vec<MailingView
 pub(super) fn remove_emails(state: &mut State, which: impl Fn(&Named) -> bool) {
     let gone = state.emails.iter().filter(|(key, _)| which(key));
     for email in gone.map(|(_, email)| email) {
-        let (Some(variant), Some(batch)) = (&email.variant, email.view.batch) else { continue };
+        let (Some(variant), Some(batch)) = (&email.record.variant, email.view.batch) else { continue };
         for one in &email.record.recipients {
             state.mailings_past.entry((batch, variant.clone())).or_default().add(one.state, 1);
         }

@@ -404,8 +404,6 @@ pub(super) struct Email {
     pub(super) content: Option<Arc<[u8]>>,
     pub(super) attempts: BTreeMap<u32, EmailAttempt>,
     pub(super) moved_at: Instant,
-    /// By which its recipient is counted, where it is part of a mailing.
-    pub(super) variant: Option<String>,
     /// Whether those of whom it is unknown may get it once more, whatever the policy says.
     pub(super) again: bool,
 }

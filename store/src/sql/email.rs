@@ -32,9 +32,11 @@ VALUES ($1, $2, $3, 'pending', $4, now(), now(), $5, $6, $7, $8, $9, $10, $11, $
 /// A message without content has neither hash nor size.
 const NO_CONTENT: &str = "UPDATE email SET sha256 = NULL, size = NULL WHERE tenant = $1 AND key = $2";
 
-/// One of an earlier version has neither recipients nor content.
+/// One of an earlier version has neither recipients nor content. One of a mailing was enqueued, possibly long ago: it is
+/// as old as its bytes.
 const COMPLETE: &str = "
-UPDATE email SET stream = $3, sender = $4, subject = $5, template = $6, sha256 = $7, size = $8
+UPDATE email SET stream = $3, sender = $4, subject = $5, template = $6, sha256 = $7, size = $8,
+    created_at = CASE WHEN variant IS NULL THEN created_at ELSE now() END
 WHERE tenant = $1 AND key = $2";
 
 const MAKE_CONTENT: &str =
@@ -198,6 +200,7 @@ async fn read<S: Sql>(sql: &mut S, key: &EmailKey) -> Result<Option<Known>, S::F
         stream: row.text("stream")?,
         frozen: row.maybe_number("size")?.is_some(),
         recipients: recipients.iter().map(recipient).collect::<Result<_>>()?,
+        variant: row.maybe_text("variant")?,
     };
     Ok(Some(Known { record, job: row.id("job_id")?, counted: counted(&row)?, again: row.flag("again")? }))
 }
