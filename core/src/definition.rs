@@ -11,7 +11,7 @@ use crate::batch::FailureBudget;
 use crate::duration::Span;
 use crate::formula::Formulas;
 use crate::job::{DEFAULT_QUEUE, NewJob, Priority};
-use crate::mailing::MailSpec;
+use crate::mailing::{AGGREGATE_SNOOZES_MAX, MailSpec};
 pub use crate::one_or_many::OneOrMany;
 use crate::retry::RetryPolicy;
 use crate::schedule::ScheduleSpec;
@@ -125,15 +125,12 @@ impl AggregateJob {
     /// The time for one attempt of an aggregate about which nothing is set: its input may be 100,000 results.
     pub const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3_600);
 
-    /// How often an aggregate may come again later: that of a mailing waits for its messages, possibly for weeks.
-    pub const SNOOZES: u32 = 1_000_000;
-
     /// Sets on the job what is set here, and the defaults where nothing is.
     pub fn apply(&self, job: &mut NewJob) {
         job.max_attempts = self.max_attempts.unwrap_or(Self::ATTEMPTS).max(1);
         job.timeout = self.timeout.map_or(Self::TIMEOUT, |span| span.0);
         job.retry = self.retry.clone().unwrap_or_default();
-        job.max_snoozes = Self::SNOOZES;
+        job.max_snoozes = AGGREGATE_SNOOZES_MAX;
     }
 }
 

@@ -358,6 +358,9 @@ impl Funnel {
     }
 }
 
+/// How often an aggregate may come again later: that of a mailing waits for its messages, possibly for weeks.
+pub const AGGREGATE_SNOOZES_MAX: u32 = 1_000_000;
+
 /// How long until it is looked again whether a mailing has ended: the longer it lasts, the less a moment matters.
 pub fn look_again(waited: Duration) -> Duration {
     (waited / 20).clamp(Duration::from_secs(1), Duration::from_secs(60))

@@ -16,7 +16,7 @@ use serde_json::json;
 use super::stock::SCRIPT;
 use crate::env::TestEnv;
 
-/// A mailing of two messages: one is taken, of the other nobody knows.
+/// A mailing of two messages: one is taken, of the other it is unknown.
 pub(crate) async fn mailing(env: &TestEnv) -> BatchId {
     let batch = testing::sealed(&env.store, 1, 2).await;
     let kinds = ["chunk", "email"].map(str::to_owned).to_vec();

@@ -3,7 +3,7 @@
 use gristmill_core::id::BatchId;
 use gristmill_store::Store;
 
-/// Judges a mailing after a recipient has bounced. When nobody is left to do that, because the process died in between,
+/// Judges a mailing after a recipient has bounced. When the process dies before that,
 /// the next bounce does: without one the share of bounces only falls.
 pub async fn mailing(store: &dyn Store, tenant: &str, batch: BatchId) {
     let plan = match store.batch_plan(batch).await {

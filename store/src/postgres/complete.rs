@@ -209,7 +209,7 @@ pub(super) async fn complete(work: &mut Work<'_>, completions: &&[Completion]) -
         .collect();
     write_results(work, &done).await?;
     write_quarantine(work, &given).await?;
-    // Before the batch's row is locked: whoever moves a recipient holds the count first.
+    // Before the batch's row is locked: what moves a recipient holds the count first.
     for (completion, _) in given.iter().filter(|(completion, _)| completion.verdict == Verdict::Done) {
         if let Some(messages) = &completion.messages {
             mailing::enqueue(work, messages).await?;

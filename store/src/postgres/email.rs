@@ -9,7 +9,7 @@ use gristmill_core::mailing::MailSpec;
 use super::PostgresStore;
 use super::connect::{look, transact};
 use crate::error::Result;
-use crate::sql::{email, mailing};
+use crate::sql::{email, email_ends, mailing, suppressions};
 use crate::{
     EmailAttempt, EmailFilter, EmailKey, EmailRecord, EmailReport, EmailSaid, EmailStat, EmailView, Emails,
     EmailsAccounted, MailingVariant, MailingView, NewEmail, Page, RecipientMove, Reported, StatsFilter, Suppression,
@@ -43,7 +43,7 @@ impl Emails for PostgresStore {
     }
 
     async fn email_account(&self, after: Option<&EmailKey>, limit: u32) -> Result<EmailsAccounted> {
-        transact!(self, email::account, (after, limit)).await
+        transact!(self, email_ends::account, (after, limit)).await
     }
 
     async fn mailing(&self, tenant: &str, batch: BatchId) -> Result<Vec<MailingVariant>> {
@@ -66,7 +66,7 @@ impl Emails for PostgresStore {
         limit: u32,
         dry_run: bool,
     ) -> Result<Vec<JobId>> {
-        transact!(self, email::again, (tenant, batch, after, limit, dry_run)).await
+        transact!(self, email_ends::again, (tenant, batch, after, limit, dry_run)).await
     }
 
     async fn email_stats(&self, filter: &StatsFilter) -> Result<Vec<EmailStat>> {
@@ -98,18 +98,18 @@ impl Emails for PostgresStore {
     }
 
     async fn suppress(&self, entries: &[Suppression]) -> Result<u64> {
-        transact!(self, email::suppress, entries).await
+        transact!(self, suppressions::suppress, entries).await
     }
 
     async fn unsuppress(&self, tenant: &str, address_hash: &[u8; 32], stream: &str) -> Result<bool> {
-        transact!(self, email::unsuppress, (tenant, address_hash, stream)).await
+        transact!(self, suppressions::unsuppress, (tenant, address_hash, stream)).await
     }
 
     async fn suppressions_of(&self, tenant: &str, address_hash: &[u8; 32]) -> Result<Vec<SuppressionView>> {
-        look!(self, email::suppressions_of, &(tenant, address_hash))
+        look!(self, suppressions::suppressions_of, &(tenant, address_hash))
     }
 
     async fn suppressions(&self, tenant: &str, page: &Page) -> Result<Vec<SuppressionView>> {
-        look!(self, email::suppressions, &(tenant, page))
+        look!(self, suppressions::suppressions, &(tenant, page))
     }
 }

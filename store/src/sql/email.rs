@@ -1,19 +1,19 @@
 //! Delivery records of emails, guarded by the fence of the job that delivers.
 
 use gristmill_core::id::{BatchId, JobId};
-use gristmill_core::job::{Fence, JobState};
+use gristmill_core::job::Fence;
 use gristmill_core::letter::{RecipientState, SuppressionReason, UnknownPolicy, begun, envelope_id};
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
 use super::mailing::{Changes, Counted};
+use super::suppressions::{SUPPRESS, until};
 use super::{Columns, Sql, values};
 use crate::check;
 use crate::error::{Result, StoreError};
 use crate::{
     EMAIL_BYTES_MAX, EmailAttempt, EmailFilter, EmailKey, EmailRecord, EmailReport, EmailSaid, EmailState, EmailView,
-    EmailsAccounted, NewEmail, Page, RecipientMove, RecipientView, Reported, Suppression, SuppressionView,
-    TRANSCRIPT_CHARS_MAX, domain_of, email_state,
+    NewEmail, Page, RecipientMove, RecipientView, Reported, TRANSCRIPT_CHARS_MAX, domain_of, email_state,
 };
 
 /// The job's row is locked until the commit: a rescue cannot come between the check and what follows.
@@ -72,28 +72,7 @@ INSERT INTO email_attempt (tenant, key, attempt, server, transcript, ended_at) V
 ON CONFLICT (tenant, key, attempt) DO UPDATE SET server = excluded.server, transcript = excluded.transcript,
     ended_at = excluded.ended_at";
 
-/// A stronger reason is not replaced by a weaker one, as long as it stands.
-const SUPPRESS: &str = "
-INSERT INTO suppression (tenant, address_hash, stream, reason, note, created_at, until)
-VALUES ($1, $2, $3, $4, $5, now(), $6)
-ON CONFLICT (tenant, address_hash, stream) DO UPDATE SET reason = excluded.reason, note = excluded.note,
-    created_at = excluded.created_at, until = excluded.until
-WHERE (suppression.until IS NOT NULL AND suppression.until <= now()) OR excluded.reason = 'complaint'
-   OR (excluded.reason = 'bounce' AND suppression.reason <> 'complaint')
-   OR suppression.reason IN ('manual', 'unsubscribe')";
-
 const HASH_OF: &str = "SELECT address_hash FROM email_recipient WHERE tenant = $1 AND key = $2 AND position = $3";
-
-const UNSUPPRESS: &str = "DELETE FROM suppression WHERE tenant = $1 AND address_hash = $2 AND stream = $3";
-
-const SUPPRESSIONS: &str = "
-SELECT address_hash, stream, reason, note, created_at, until FROM suppression
-WHERE tenant = $1 AND (address_hash, stream) > ($2, $3) AND (until IS NULL OR until > now())
-ORDER BY address_hash, stream LIMIT $4";
-
-const SUPPRESSIONS_OF: &str = "
-SELECT address_hash, stream, reason, note, created_at, until FROM suppression
-WHERE tenant = $1 AND address_hash = $2 AND (until IS NULL OR until > now()) ORDER BY stream";
 
 const CONTENT: &str = "SELECT bytes FROM email_content WHERE tenant = $1 AND key = $2";
 
@@ -132,17 +111,6 @@ const LIST_IN_BATCH: &str = messages!(
      ORDER BY m.key DESC LIMIT $3"
 );
 
-/// Messages of a batch that wait for another attempt, or of which an attempt ended without an answer.
-const UNSETTLED: &str = "
-SELECT m.key, m.job_id, max(CASE WHEN r.state = 'unknown' THEN 1 ELSE 0 END)::bigint AS unknown
-FROM email m JOIN email_recipient r ON r.tenant = m.tenant AND r.key = m.key
-WHERE m.batch_id = $1 AND m.tenant = $2 AND m.key > $3 AND r.state IN ('deferred', 'unknown')
-GROUP BY m.key, m.job_id ORDER BY m.key LIMIT $4";
-
-const AGAIN: &str = "
-UPDATE email SET again = true
-WHERE tenant = $1 AND key IN (SELECT e.value FROM json_array_elements_text($2::json) AS e)";
-
 const NOT_AGAIN: &str = "UPDATE email SET again = false WHERE tenant = $1 AND key = $2";
 
 const OF_ENVELOPE: &str = "SELECT tenant, key FROM email WHERE envelope_id = $1 ORDER BY tenant, key LIMIT 1";
@@ -155,29 +123,17 @@ WHERE r.tenant = $1 AND r.key = $2 AND CASE WHEN $3::bigint = 1 THEN r.address_h
     ELSE (SELECT count(*) FROM email_recipient o WHERE o.tenant = $1 AND o.key = $2) = 1 END
 ORDER BY r.position LIMIT 1 FOR UPDATE OF r";
 
-/// Messages with recipients that are owed, in the order of their keys, and whether their job has ended.
-const OWED: &str = "
-SELECT o.tenant, o.key, m.job_id,
-       CASE WHEN j.id IS NULL OR j.state IN ('done', 'dead', 'cancelled') THEN 1 ELSE 0 END AS ended
-FROM (SELECT DISTINCT r.tenant, r.key FROM email_recipient r
-      WHERE r.state IN ('queued', 'sending', 'transmitted', 'deferred') AND (r.tenant, r.key) > ($1, $2)
-      ORDER BY r.tenant, r.key LIMIT $3) AS o
-    JOIN email m ON m.tenant = o.tenant AND m.key = o.key LEFT JOIN job j ON j.id = m.job_id
-ORDER BY o.tenant, o.key";
-
-const JOB_STATE: &str = "SELECT state FROM job WHERE id = $1 FOR UPDATE";
-
 async fn holds<S: Sql>(sql: &mut S, fence: &Fence) -> Result<bool, S::Fault> {
     Ok(sql.row(HOLDS, values![fence.job.0, fence.attempt, fence.worker.0]).await?.is_some())
 }
 
 /// A record as it is kept.
-struct Known {
-    record: EmailRecord,
+pub(super) struct Known {
+    pub(super) record: EmailRecord,
     /// The job that delivers it.
     job: JobId,
     /// By which its recipient is counted, if it is part of a mailing.
-    counted: Option<Counted>,
+    pub(super) counted: Option<Counted>,
     /// Whether those of whom it is unknown may get it once more, whatever the policy says.
     again: bool,
 }
@@ -189,7 +145,7 @@ fn counted(row: &impl Columns) -> Result<Option<Counted>> {
 }
 
 /// Returns what is kept of a message.
-async fn read<S: Sql>(sql: &mut S, key: &EmailKey) -> Result<Option<Known>, S::Fault> {
+pub(super) async fn read<S: Sql>(sql: &mut S, key: &EmailKey) -> Result<Option<Known>, S::Fault> {
     let Some(row) = sql.row(READ, values![&key.tenant, &key.key]).await? else { return Ok(None) };
     let recipients = sql.rows(RECIPIENTS, values![&key.tenant, &key.key]).await?;
     let record = EmailRecord {
@@ -341,7 +297,7 @@ async fn move_all<S: Sql>(
 }
 
 /// The same, but what is counted is noted, to be written down with more.
-async fn move_noting<S: Sql>(
+pub(super) async fn move_noting<S: Sql>(
     sql: &mut S,
     key: &EmailKey,
     counted: Option<&Counted>,
@@ -423,7 +379,7 @@ fn beginning(recipients: &[RecipientView], suppressed: &[u32], policy: UnknownPo
 }
 
 /// Writes down how far the whole message is.
-async fn sum<S: Sql>(sql: &mut S, key: &EmailKey) -> Result<(), S::Fault> {
+pub(super) async fn sum<S: Sql>(sql: &mut S, key: &EmailKey) -> Result<(), S::Fault> {
     let rows = sql.rows(RECIPIENTS, values![&key.tenant, &key.key]).await?;
     let states: Vec<RecipientState> = rows.iter().map(|row| row.word("state")).collect::<Result<_>>()?;
     let state = email_state(states.iter().copied());
@@ -483,88 +439,6 @@ async fn suppress_recipient<S: Sql>(
     let (all, reason) = ("", SuppressionReason::Bounce.as_str());
     sql.run(SUPPRESS, values![&key.tenant, row.bytes("address_hash")?, all, reason, note, until]).await?;
     Ok(())
-}
-
-async fn until<S: Sql>(
-    sql: &mut S,
-    keep: Option<std::time::Duration>,
-) -> Result<Option<gristmill_core::Instant>, S::Fault> {
-    let Some(keep) = keep else { return Ok(None) };
-    let now = sql.now().await?;
-    let until = chrono::TimeDelta::from_std(keep).ok().and_then(|keep| now.checked_add_signed(keep));
-    Ok(Some(until.ok_or_else(|| StoreError::Invalid("nothing is kept on a list for so long".to_owned()))?))
-}
-
-/// Accounts for recipients that no attempt looks after any more.
-pub(crate) async fn account<S: Sql>(
-    sql: &mut S,
-    &(after, limit): &(Option<&EmailKey>, u32),
-) -> Result<EmailsAccounted, S::Fault> {
-    let (tenant, key) = after.map_or(("", ""), |after| (&after.tenant, &after.key));
-    let limit = limit.max(1);
-    let rows = sql.rows(OWED, values![tenant, key, limit]).await?;
-    let owed = rows.iter().map(|row| {
-        let key = EmailKey { tenant: row.text("tenant")?, key: row.text("key")? };
-        Ok((key, row.id::<JobId>("job_id")?, row.number::<u32>("ended")? == 1))
-    });
-    let owed: Vec<(EmailKey, JobId, bool)> = owed.collect::<Result<_>>()?;
-    drop(rows);
-    let next = owed.last().filter(|_| owed.len() >= limit as usize).map(|(key, ..)| key.clone());
-    let mut accounted = EmailsAccounted { moved: 0, next };
-    let mut changes = Changes::default();
-    for (key, job, _) in owed.iter().filter(|(.., ended)| *ended) {
-        // Locked, and looked at again: it may have been redriven since.
-        let state = sql.row(JOB_STATE, values![job.0]).await?;
-        let state: Option<JobState> = state.map(|row| row.word("state")).transpose()?;
-        if state.is_some_and(|state| !state.is_final()) {
-            continue;
-        }
-        let Some(Known { record, counted, .. }) = read(sql, key).await? else { continue };
-        let steps: Vec<Json> = record.recipients.iter().filter_map(|one| abandoned_step(one, state)).collect();
-        accounted.moved += move_noting(sql, key, counted.as_ref(), &steps, &mut changes).await?;
-        sum(sql, key).await?;
-    }
-    changes.write(sql).await?;
-    Ok(accounted)
-}
-
-fn abandoned_step(one: &RecipientView, job: Option<JobState>) -> Option<Json> {
-    let (to, note) = match one.state {
-        // A handler ends its job well only when every recipient is settled well.
-        RecipientState::Transmitted if job == Some(JobState::Done) => (RecipientState::Sent, "its job ended well"),
-        RecipientState::Transmitted => (RecipientState::Unknown, "an attempt ended without an answer"),
-        state if !state.is_owed() => return None,
-        _ if job == Some(JobState::Cancelled) => (RecipientState::Cancelled, "its job was cancelled"),
-        _ => (RecipientState::Expired, "its job ended before a server had taken it"),
-    };
-    // What a server said last says more than that the job has ended.
-    let note = one.note.as_deref().unwrap_or(note);
-    Some(json!([one.position, one.state, to, 0, one.code, one.status, one.rule, note, ""]))
-}
-
-/// Which messages of a batch an operator lets go out once more.
-pub(crate) type Again<'a> = (&'a str, BatchId, Option<JobId>, u32, bool);
-
-/// Lets those of whom it is unknown get the message once more.
-pub(crate) async fn again<S: Sql>(
-    sql: &mut S,
-    &(tenant, batch, after, limit, dry_run): &Again<'_>,
-) -> Result<Vec<JobId>, S::Fault> {
-    let after = after.map(|job| job.to_string()).unwrap_or_default();
-    let rows = sql.rows(UNSETTLED, values![batch.0, tenant, after, limit.max(1)]).await?;
-    let mut unknown = Vec::new();
-    let mut jobs = Vec::with_capacity(rows.len());
-    for row in &rows {
-        jobs.push(row.id("job_id")?);
-        if row.number::<i64>("unknown")? == 1 {
-            unknown.push(row.text("key")?);
-        }
-    }
-    drop(rows);
-    if !dry_run && !unknown.is_empty() {
-        sql.run(AGAIN, values![tenant, check::json(&unknown)?]).await?;
-    }
-    Ok(jobs)
 }
 
 /// Returns what goes over the wire.
@@ -666,66 +540,4 @@ pub(crate) async fn report<S: Sql>(sql: &mut S, report: &EmailReport) -> Result<
         sql.run(SUPPRESS, values![tenant, hash, all, reason, report.status.clone(), until]).await?;
     }
     Ok(Reported::Moved)
-}
-
-/// Puts addresses on the list.
-pub(crate) async fn suppress<S: Sql>(sql: &mut S, entries: &&[Suppression]) -> Result<u64, S::Fault> {
-    check::suppressions(entries)?;
-    // In the order of their keys, so that two processes which put the same ones there wait for each other and no more.
-    let mut ordered: Vec<&Suppression> = entries.iter().collect();
-    ordered.sort_by_key(|entry| (&entry.tenant, entry.address_hash, &entry.stream));
-    let mut put = 0;
-    for entry in ordered {
-        let until = until(sql, entry.keep).await?;
-        let note = entry.note.as_deref().map(|note| check::plain(note, check::REASON_CHARS_MAX));
-        let (hash, reason) = (entry.address_hash.to_vec(), entry.reason.as_str());
-        put += sql.run(SUPPRESS, values![&entry.tenant, hash, &entry.stream, reason, note, until]).await?;
-    }
-    Ok(put)
-}
-
-/// Takes an address off the list.
-pub(crate) async fn unsuppress<S: Sql>(
-    sql: &mut S,
-    &(tenant, hash, stream): &(&str, &[u8; 32], &str),
-) -> Result<bool, S::Fault> {
-    Ok(sql.run(UNSUPPRESS, values![tenant, hash.to_vec(), stream]).await? > 0)
-}
-
-/// Returns the entries that stand now.
-pub(crate) async fn suppressions<S: Sql>(
-    sql: &mut S,
-    &(tenant, page): &(&str, &Page),
-) -> Result<Vec<SuppressionView>, S::Fault> {
-    let (hash, stream) = after_entry(page)?;
-    let rows = sql.rows(SUPPRESSIONS, values![tenant, hash, stream, page.rows()]).await?;
-    Ok(rows.iter().map(entry).collect::<Result<_>>()?)
-}
-
-/// Returns the entries of an address that stand now.
-pub(crate) async fn suppressions_of<S: Sql>(
-    sql: &mut S,
-    &(tenant, hash): &(&str, &[u8; 32]),
-) -> Result<Vec<SuppressionView>, S::Fault> {
-    let rows = sql.rows(SUPPRESSIONS_OF, values![tenant, hash.to_vec()]).await?;
-    Ok(rows.iter().map(entry).collect::<Result<_>>()?)
-}
-
-fn entry(row: &impl Columns) -> Result<SuppressionView> {
-    Ok(SuppressionView {
-        address_sha256: hex::encode(row.bytes("address_hash")?),
-        stream: row.text("stream")?,
-        reason: row.word("reason")?,
-        note: row.maybe_text("note")?,
-        created_at: row.instant("created_at")?,
-        until: row.maybe_instant("until")?,
-    })
-}
-
-/// The key of an entry is `HASH/STREAM`. Behind nothing is everything: no hash is empty.
-fn after_entry(page: &Page) -> Result<(Vec<u8>, String)> {
-    let Some(after) = &page.after else { return Ok((Vec::new(), String::new())) };
-    let wrong = || StoreError::Invalid(format!("`{after}` is no key of an entry; it is HASH/STREAM"));
-    let (hash, stream) = after.split_once('/').ok_or_else(wrong)?;
-    Ok((hex::decode(hash).map_err(|_| wrong())?, stream.to_owned()))
 }

@@ -14,6 +14,7 @@ pub(crate) mod batch_ends;
 pub(crate) mod conditions;
 pub(crate) mod deletion;
 pub(crate) mod email;
+pub(crate) mod email_ends;
 pub(crate) mod expiry;
 pub(crate) mod history;
 pub(crate) mod logs;
@@ -25,6 +26,7 @@ pub(crate) mod prune;
 pub(crate) mod quota;
 pub(crate) mod requests;
 pub(crate) mod schedules;
+pub(crate) mod suppressions;
 pub(crate) mod ticks;
 pub(crate) mod triggers;
 
