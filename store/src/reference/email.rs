@@ -436,6 +436,8 @@ fn complete(known: &mut Email, made: Email, now: Instant) {
         state: known.view.state,
         created_at: known.view.created_at,
         moved_at: known.view.moved_at,
+        recipient_count: known.view.recipient_count,
+        first_recipient: known.view.first_recipient.clone(),
         ..made.view
     };
     (known.view, known.content) = (view, made.content);
