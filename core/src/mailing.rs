@@ -12,9 +12,10 @@ use uuid::Uuid;
 use crate::Instant;
 use crate::batch::FailureBudget;
 use crate::duration::{self, Span};
-use crate::id::{BatchId, JobId};
+use crate::id::{BatchId, JobId, is_name};
 use crate::job::Priority;
 use crate::letter::{RecipientState, TRANSACTIONAL};
+use crate::limit::KEY_BYTES_MAX;
 use crate::one_or_many::OneOrMany;
 use crate::retry::RetryPolicy;
 
@@ -166,7 +167,22 @@ impl MailSpec {
 
     /// What is wrong with it by itself, if anything: the key, and what would be right.
     pub fn fault(&self) -> Option<(&'static str, String)> {
-        self.fault_of_content().or_else(|| self.fault_of_variants()).or_else(|| self.fault_of_numbers())
+        self.fault_of_content()
+            .or_else(|| self.fault_of_variants())
+            .or_else(|| self.fault_of_numbers())
+            .or_else(|| self.fault_of_its_place())
+    }
+
+    /// Refused here, because no store would take a job for it.
+    fn fault_of_its_place(&self) -> Option<(&'static str, String)> {
+        if let Some(queue) = self.queue.as_deref().filter(|queue| !is_name(queue)) {
+            return Some(("queue", format!("`{queue}` is not a name; use 1 to 100 letters, digits, `-` and `_`")));
+        }
+        let bytes = self.key.as_ref().map_or(1, String::len);
+        if !(1..=KEY_BYTES_MAX).contains(&bytes) {
+            return Some(("key", format!("has {bytes} bytes; a key has 1 to {KEY_BYTES_MAX}")));
+        }
+        None
     }
 
     fn fault_of_content(&self) -> Option<(&'static str, String)> {
@@ -469,6 +485,8 @@ mod tests {
             ("variants", MailSpec { template: None, variants: vec![variant("a", 0)], ..spec() }),
             ("variants", MailSpec { template: None, variants: vec![variant("a", 1), variant("a", 1)], ..spec() }),
             ("max_attempts", MailSpec { max_attempts: Some(0), ..spec() }),
+            ("queue", MailSpec { queue: Some("a b".to_owned()), ..spec() }),
+            ("key", MailSpec { key: Some(String::new()), ..spec() }),
             ("bounce_minimum", MailSpec { bounce_minimum: Some(5), ..spec() }),
         ];
         for (key, spec) in bad {
