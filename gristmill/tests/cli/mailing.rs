@@ -177,10 +177,10 @@ fn a_mailing_that_bounces_too_much_pauses_and_says_why() {
     assert!(held["batch"]["finished_at"].is_null(), "{held:#}");
     let stats = ["mail", "stats", "--batch", &batch, "--json"];
     let settled = until(&place, &stats, |stats| stats["all"]["sending"] == 0);
-    let queued = settled["all"]["queued"].as_u64().expect("a count");
-    assert!(queued > 0, "what is not yet sent is held: {settled:#}");
+    let [queued, bounced] = ["queued", "bounced"].map(|name| settled["all"][name].as_u64().expect("a count"));
+    assert!(queued > 0 && bounced > 1, "what is not yet sent is held: {settled:#}");
     place.expect(0, &["batch", "resume", &batch]);
-    until(&place, &stats, |stats| stats["all"]["queued"].as_u64() < Some(queued));
+    until(&place, &stats, |stats| stats["all"]["bounced"].as_u64() > Some(bounced));
     until(&place, &["batch", "show", &batch, "--json"], |shown| shown["batch"]["paused"] == true);
     drop(running);
     place.expect(0, &["batch", "cancel", &batch, "--reason", "a bad list"]);
