@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::settle::{Settlement, settle};
 use super::state::{Tally, kept_json};
 use super::transition::Transition;
-use super::{Clause, ReferenceStore, insert, mailing};
+use super::{Clause, ReferenceStore, insert, messages};
 use crate::check;
 use crate::error::{Result, StoreError};
 use crate::group;
@@ -47,7 +47,7 @@ pub(super) fn complete(store: &ReferenceStore, completions: &[Completion]) -> Re
     }
     insert::new_jobs(&mut t, &follow)?;
     for messages in held.iter().filter(|one| one.verdict == Verdict::Done).filter_map(|one| one.messages.as_ref()) {
-        mailing::enqueue(&mut t, messages)?;
+        messages::enqueue(&mut t, messages)?;
     }
     let late = if store.keeps(Clause::FanInWithCompletion) { Late::new() } else { t.take_deltas() };
     let committed = t.commit()?;

@@ -31,6 +31,7 @@ mod insert;
 mod limits;
 mod logs;
 mod mailing;
+mod messages;
 mod notify;
 mod operated;
 mod operation;
