@@ -148,7 +148,7 @@ pub struct SetAside {
     pub position: u64,
     /// The line on which it begins, counted from 1, where the source has lines.
     pub line: Option<u64>,
-    /// The stage that refused it: `read`, `validate`, `sanitize`, `parse`, `transform`, `enrich`, `process`, `format`.
+    /// The stage that refused it: `read`, `validate`, `sanitize`, `parse`, `transform`, `enrich`, `process`, `mail`, `format`.
     pub stage: String,
     /// What is wrong, where, and what would be right. At most 1,000 characters.
     pub reason: String,

@@ -11,6 +11,7 @@ use crate::batch::FailureBudget;
 use crate::duration::Span;
 use crate::formula::Formulas;
 use crate::job::{DEFAULT_QUEUE, NewJob, Priority};
+use crate::mailing::{AGGREGATE_SNOOZES_MAX, MailSpec};
 pub use crate::one_or_many::OneOrMany;
 use crate::retry::RetryPolicy;
 use crate::schedule::ScheduleSpec;
@@ -89,6 +90,9 @@ pub struct BatchDefinition {
     /// Where the items that passed every stage are written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<OutputSpec>,
+    /// The message that each item which passed every stage becomes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mail: Option<Box<MailSpec>>,
     /// What is computed, by name, over all items that passed every stage.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub aggregate: BTreeMap<String, AggregateSpec>,
@@ -130,6 +134,7 @@ impl AggregateJob {
         job.max_attempts = self.max_attempts.unwrap_or(Self::ATTEMPTS).max(1);
         job.timeout = self.timeout.map_or(Self::TIMEOUT, |span| span.0);
         job.retry = self.retry.clone().unwrap_or_default();
+        job.max_snoozes = AGGREGATE_SNOOZES_MAX;
     }
 }
 

@@ -51,7 +51,8 @@ impl Extensions {
 
     /// Everything that can process items, within what the configuration allows.
     pub(crate) fn processors(&self, config: &Config) -> Processors {
-        let outside = Processors::default().with_outside(&config.exec, &header_variables(config));
+        let outside =
+            Processors::default().with_outside(&config.exec, &header_variables(config)).with_mail(&config.mail);
         self.items.iter().fold(outside, |processors, (name, work)| processors.with_handler(name, work.clone()))
     }
 }

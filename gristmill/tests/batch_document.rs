@@ -8,6 +8,7 @@ use gristmill_core::definition::{
     HttpSpec, JoinSpec, OutputSpec, ParseRule, ProcessSpec, SanitizeSpec, SourceSpec, SqlLookup, SqlOutput, SqlSource,
     ValidateSpec,
 };
+use gristmill_core::mailing::{MailSpec, VariantSpec};
 use gristmill_jobs::kind::payload::{EmailPayload, ExecPayload, HttpPayload, NotifyPayload, WebhookPayload};
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -48,6 +49,8 @@ fn sections() -> Vec<(&'static str, BTreeSet<String>)> {
         ("`format`", keys::<FormatSpec>()),
         ("`output`", keys::<OutputSpec>()),
         ("`output.sql`", keys::<SqlOutput>()),
+        ("`mail`", keys::<MailSpec>()),
+        ("`mail.variants[]`", keys::<VariantSpec>()),
         ("`aggregate.NAME`", keys::<MeasureSpec>()),
         ("`having.MEASURE`", keys::<HavingSpec>()),
         ("`on`", keys::<Callbacks>()),
@@ -155,6 +158,11 @@ fn around(heading: &str, key: &str, line: &str, example: bool) -> String {
             let base = unless(&["table"], "table = \"t\"") + &unless(&["columns"], "columns = [\"id\"]");
             format!("{source}[batch.b.output.sql]\n{base}{line}\n")
         }
+        "`mail`" => format!("{source}[batch.b.mail]\n{}{line}\n", message(key)),
+        "`mail.variants[]`" => {
+            let base = unless(&["template"], "template = \"invitation\"") + &unless(&["share"], "share = 1");
+            format!("{source}[batch.b.mail]\nto = \"email\"\n[[batch.b.mail.variants]]\n{base}{line}\n")
+        }
         "`aggregate.NAME`" => format!("{source}[batch.b.aggregate.a]\n{}{line}\n", measure(key, example)),
         "`having.MEASURE`" => {
             let table = "[batch.b.aggregate.a]\ngroup = \"g\"\nmeasures = { n = \"count\" }\n";
@@ -179,6 +187,18 @@ fn rule(key: &str) -> &'static str {
         "two_digit_year" => "type = \"date\"\nformat = \"%d/%m/%y\"\n",
         "type" => "",
         _ => "type = \"decimal\"\n",
+    }
+}
+
+/// What a line of a mail stands beside.
+fn message(key: &str) -> &'static str {
+    match key {
+        "to" => "subject = \"Hello\"\ntext = \"It works.\"\n",
+        "template" | "variants" => "to = \"email\"\n",
+        "subject" => "to = \"email\"\ntext = \"It works.\"\n",
+        "text" | "html" => "to = \"email\"\nsubject = \"Hello\"\n",
+        "bounce_minimum" => "to = \"email\"\nsubject = \"Hello\"\ntext = \"It works.\"\nbounce_budget = \"5%\"\n",
+        _ => "to = \"email\"\nsubject = \"Hello\"\ntext = \"Hello {{ n }}\"\n",
     }
 }
 

@@ -3,6 +3,7 @@
 mod batch_env;
 mod culprits;
 mod items;
+mod mailings;
 
 use std::io::Write;
 use std::sync::Arc;

@@ -13,7 +13,8 @@ use uuid::Uuid;
 
 use crate::error::{Result, StoreError};
 use crate::{
-    COMPLETIONS_MAX, Completion, EmailReport, Enqueued, GROUP_JOBS_MAX, NewChunk, SUPPRESSIONS_MAX, Suppression,
+    COMPLETIONS_MAX, Completion, EmailReport, Enqueued, GROUP_JOBS_MAX, NewChunk, NewMessage, NewMessages,
+    SUPPRESSIONS_MAX, Suppression,
 };
 
 /// How many characters of an attempt's error are kept at most.
@@ -331,6 +332,29 @@ pub(crate) fn at_most(found: usize, limit: usize, what: &str) -> Result<()> {
         return Err(StoreError::Invalid(format!("{found} {what} at once are too many; send at most {limit}")));
     }
     Ok(())
+}
+
+/// Refuses messages of which one is not that of its item, is of another tenant, or belongs to another batch.
+pub(crate) fn messages(new: &NewMessages) -> Result<()> {
+    if let Some(fault) = gristmill_core::letter::stream_fault(&new.stream) {
+        return Err(StoreError::Invalid(fault));
+    }
+    let tenant = new.messages.first().map(|first| &first.job.tenant);
+    let fits = |message: &NewMessage| {
+        let job = &message.job;
+        job.id == gristmill_core::mailing::message_id(new.batch, message.item)
+            && job.batch == Some(new.batch)
+            && Some(&job.tenant) == tenant
+            && job.idempotency_key.is_none()
+            && job.unique.is_none()
+    };
+    match new.messages.iter().find(|message| !fits(message)) {
+        None => Ok(()),
+        Some(message) => {
+            let what = format!("the message of item {} is not one of batch {}", message.item, new.batch);
+            Err(StoreError::Invalid(what))
+        }
+    }
 }
 
 /// Refuses a report that says of a message what no report can.

@@ -11,7 +11,7 @@ use gristmill_core::settle::{Ending, Verdict};
 use serde_json::Value;
 
 use crate::error::Result;
-use crate::{ControlReport, Dispatched};
+use crate::{ControlReport, Dispatched, NewMessages};
 
 /// How many completions one transaction takes at most.
 pub const COMPLETIONS_MAX: usize = 1_000;
@@ -78,6 +78,9 @@ pub struct Completion {
     pub sql: Option<SqlRows>,
     /// Further jobs, enqueued in the same transaction, if the fence holds.
     pub follow: Vec<NewJob>,
+    /// For a chunk of a mailing that is done: the messages that its items become, enqueued in the same transaction, if
+    /// the fence holds.
+    pub messages: Option<NewMessages>,
 }
 
 impl Completion {
@@ -93,6 +96,7 @@ impl Completion {
             batch_end: None,
             sql: None,
             follow: Vec::new(),
+            messages: None,
         }
     }
 }

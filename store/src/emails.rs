@@ -6,8 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use gristmill_core::Instant;
 use gristmill_core::id::{BatchId, JobId};
-use gristmill_core::job::Fence;
+use gristmill_core::job::{Fence, NewJob};
 use gristmill_core::letter::{RecipientRole, RecipientState, SuppressionReason, UnknownPolicy};
+use gristmill_core::mailing::{Funnel, MailSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::Page;
@@ -57,8 +58,36 @@ pub trait Emails: Debug + Send + Sync + 'static {
     /// Accounts for the recipients that no attempt will look after any more, because their job has ended without a
     /// word to its handler (its worker was lost with the last attempt, or it was cancelled): those of whom the message
     /// may be under way become `unknown`, the others `expired`, or `cancelled` when the job was. At most `limit`
-    /// messages. Returns how many recipients moved.
-    async fn email_account(&self, limit: u32) -> Result<u64>;
+    /// messages with recipients that are owed are looked at, in the order of their keys `after` one: a mailing may have
+    /// a million.
+    async fn email_account(&self, after: Option<&EmailKey>, limit: u32) -> Result<EmailsAccounted>;
+
+    /// How far a mailing is, by variant, in the order of their names: exact, and counted as its recipients move. Empty
+    /// for a batch without messages.
+    async fn mailing(&self, tenant: &str, batch: BatchId) -> Result<Vec<MailingVariant>>;
+
+    /// The newest mailings of a tenant, at most 100.
+    async fn mailings(&self, tenant: &str, limit: u32) -> Result<Vec<MailingView>>;
+
+    /// Pauses a mailing that is over its budget for bounces ([`over_bounce_budget`](gristmill_core::mailing)), unless it
+    /// is paused already or has ended. Returns why, if it was paused now. Who resumes it forgives what was judged.
+    async fn hold_mailing(&self, tenant: &str, batch: BatchId, spec: &MailSpec) -> Result<Option<String>>;
+
+    /// Lets those recipients of a batch's messages of whom it is unknown whether they have it get it once more, whatever
+    /// the policy says: at the next attempt of its job, and only then. Returns the jobs of messages with a recipient that
+    /// is `deferred` or `unknown`, in the order of their ids `after` one, at most `limit`. Nothing changes at a dry run.
+    async fn email_again(
+        &self,
+        tenant: &str,
+        batch: BatchId,
+        after: Option<JobId>,
+        limit: u32,
+        dry_run: bool,
+    ) -> Result<Vec<JobId>>;
+
+    /// Counts recipients by state, all together or by name: those with the most recipients first. Rows are read for it,
+    /// one for each recipient.
+    async fn email_stats(&self, filter: &StatsFilter) -> Result<Vec<EmailStat>>;
 
     /// Returns what goes over the wire, if it is kept.
     async fn email_content(&self, key: &EmailKey) -> Result<Option<Vec<u8>>>;
@@ -93,6 +122,123 @@ pub trait Emails: Debug + Send + Sync + 'static {
 
     /// Returns the entries of a tenant that stand now, in the order of their hashes.
     async fn suppressions(&self, tenant: &str, page: &Page) -> Result<Vec<SuppressionView>>;
+}
+
+/// The messages of a chunk: one for each of its items that passed all stages. Enqueued in the transaction that completes
+/// the chunk, each unless it is there already.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewMessages {
+    /// The batch.
+    pub batch: BatchId,
+    /// The stream that they belong to.
+    pub stream: String,
+    /// The messages, in the order of the items.
+    pub messages: Vec<NewMessage>,
+}
+
+/// One message of a mailing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewMessage {
+    /// The place of its item in the batch's input.
+    pub item: u64,
+    /// The job that delivers it, with the id that [`message_id`](gristmill_core::mailing::message_id) gives the item.
+    pub job: NewJob,
+    /// The `Message-ID` header that every attempt carries.
+    pub message_id: String,
+    /// The template that it is made from.
+    pub template: Option<String>,
+    /// By which it is counted.
+    pub variant: String,
+    /// Its only recipient.
+    pub recipient: NewRecipient,
+}
+
+/// How far the messages of a variant are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct MailingVariant {
+    /// The template; empty for messages without one.
+    pub variant: String,
+    /// How many recipients are where.
+    pub funnel: Funnel,
+}
+
+/// A mailing, as a list shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct MailingView {
+    /// The batch.
+    pub batch: BatchId,
+    /// The name of its definition.
+    pub name: String,
+    /// How many recipients are where.
+    pub funnel: Funnel,
+}
+
+/// What one step of accounting came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EmailsAccounted {
+    /// How many recipients moved.
+    pub moved: u64,
+    /// After which message the next step goes on. `None`: that was the last one.
+    pub next: Option<EmailKey>,
+}
+
+gristmill_core::words! {
+    /// By what recipients are counted.
+    #[derive(Default)]
+    pub enum StatsBy {
+        /// All together.
+        #[default]
+        All = "all",
+        /// By the template that their messages were made from.
+        Template = "template",
+        /// By the stream.
+        Stream = "stream",
+        /// By the domain of their address.
+        Domain = "domain",
+    }
+}
+
+/// Which recipients are counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StatsFilter {
+    /// The tenant.
+    pub tenant: String,
+    /// By what.
+    pub by: StatsBy,
+    /// Those of messages of this batch.
+    pub batch: Option<BatchId>,
+    /// Those of messages made from this template.
+    pub template: Option<String>,
+    /// Those of messages of this stream.
+    pub stream: Option<String>,
+    /// Those with an address in this domain.
+    pub domain: Option<String>,
+    /// Those of messages that are not older.
+    pub since: Option<Duration>,
+    /// How many names at most: 1 to [`StatsFilter::LIMIT_MAX`].
+    pub limit: u32,
+}
+
+impl StatsFilter {
+    /// The most names of one answer.
+    pub const LIMIT_MAX: u32 = 1_000;
+}
+
+/// How many recipients of a name are where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct EmailStat {
+    /// The template, the stream or the domain; empty for all together, and for messages without a template.
+    pub name: String,
+    /// How many recipients are where.
+    pub funnel: Funnel,
+}
+
+/// The domain of an address, in lower case.
+pub(crate) fn domain_of(address: &str) -> String {
+    address.rsplit_once('@').map_or(address, |(_, domain)| domain).to_ascii_lowercase()
 }
 
 /// What identifies an email: one job and its message.
@@ -180,7 +326,7 @@ pub struct EmailRecord {
     pub state: EmailState,
     /// The `Message-ID` of its first attempt, which never changes.
     pub message_id: String,
-    /// When the record was created.
+    /// When the record was created; of a message of a mailing, when its bytes were made.
     pub created_at: Instant,
     /// The address to which refusals go. `None` for a message of an earlier version of this program.
     pub sender: Option<String>,
@@ -191,6 +337,8 @@ pub struct EmailRecord {
     pub frozen: bool,
     /// Its recipients, in the order of the message. Empty for a message of an earlier version of this program.
     pub recipients: Vec<RecipientView>,
+    /// By which its recipient is counted, where it is part of a mailing.
+    pub variant: Option<String>,
 }
 
 /// One recipient of a message.
@@ -323,6 +471,8 @@ pub struct EmailFilter {
     pub state: Option<EmailState>,
     /// Those that have a recipient with this address, by its hash.
     pub address_hash: Option<[u8; 32]>,
+    /// Those of a batch; not beside an address.
+    pub batch: Option<BatchId>,
 }
 
 /// A message, as a list shows it.

@@ -12,7 +12,7 @@ use gristmill_core::id::BatchId;
 use crate::ControlReport;
 use crate::error::StoreError;
 
-/// How many chunks one transaction cancels.
+/// How many chunks one transaction cancels, and how many messages.
 pub(crate) const STEP_CHUNKS_MAX: i64 = 5_000;
 
 /// How many stopped batches the scheduler looks at in one go.

@@ -81,13 +81,14 @@ impl Completer {
     }
 
     /// Writes down a group. A chunk with rows for the user's own table is written alone: its rows may be refused, and
-    /// then only its own attempt has failed.
+    /// then only its own attempt has failed. So is one whose items become messages, because it has so many.
     pub(crate) async fn write(&self, group: Vec<Settled>) {
         let (revoked, group): (Vec<_>, Vec<_>) =
             group.into_iter().partition(|one| one.completion.verdict == Verdict::Revoked);
         self.called_off(&revoked);
         self.0.logs.write_of(group.iter().map(|one| &one.completion.fence)).await;
-        let (alone, together): (Vec<_>, Vec<_>) = group.into_iter().partition(|one| one.completion.sql.is_some());
+        let is_large = |one: &Settled| one.completion.sql.is_some() || one.completion.messages.is_some();
+        let (alone, together): (Vec<_>, Vec<_>) = group.into_iter().partition(is_large);
         if !together.is_empty() {
             self.commit(together).await;
         }

@@ -8,22 +8,26 @@ use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use gristmill_core::access::Permission;
 use gristmill_core::duration::Span;
-use gristmill_core::id::JobId;
+use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::letter::{SuppressionReason, stream_fault};
 use gristmill_core::schema::text;
 use gristmill_mail::compose::{address_hash, canonical};
 use gristmill_service::documents::{
-    EmailDocument, EnqueuedOneDocument, ReportDocument, WouldResendDocument, without_contents,
+    EmailDocument, EnqueuedOneDocument, MailingDocument, ReportDocument, WouldResendDocument, without_contents,
 };
-use gristmill_store::{EmailFilter, EmailKey, EmailState, EmailView, SUPPRESSIONS_MAX, Suppression, SuppressionView};
+use gristmill_store::{
+    EmailFilter, EmailKey, EmailStat, EmailState, EmailView, SUPPRESSIONS_MAX, StatsBy, StatsFilter, Suppression,
+    SuppressionView,
+};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
+use super::batches::find;
 use super::rehearsable::Rehearsable;
 use crate::gate::describe::{Endpoint, Replies, Reply};
 use crate::gate::{
     Allowed, Answer, ApiError, Caller, Change, Creation, ErrorCode, Fields, JsonBody, Made, Object, Outcome, Paging,
-    Parameters, Params, Path, Query, Result, Routes, perm,
+    Parameters, Params, Path, Query, Result, Routes, Time, perm,
 };
 
 /// What goes over the wire.
@@ -35,6 +39,13 @@ pub(super) fn routes() -> Routes {
         .get("/api/v1/emails/{email}", "An email with its recipients and what was said at each attempt", show)
         .get("/api/v1/emails/{email}/raw", "The message as it goes over the wire", raw)
         .post("/api/v1/emails/{email}/resend", "Send an email once more, as a message of its own", resend)
+        .get("/api/v1/email-stats", "How many recipients are in which state, all together or by name", stats)
+        .get("/api/v1/batches/{batch}/mailing", "How many recipients of a batch's messages are in which state", mailing)
+        .post(
+            "/api/v1/batches/{batch}/mailing/resend",
+            "Try the messages of a batch again that were put off, or of which it is unknown whether they were taken",
+            resend_mailing,
+        )
         .get("/api/v1/suppressions", "The addresses to which nothing is sent, by their hashes", suppressions)
         .post("/api/v1/suppressions", "Put addresses on the list of those to which nothing is sent", suppress)
         .delete("/api/v1/suppressions/{address}", "Take an address, by its hash, off the list", unsuppress)
@@ -89,19 +100,75 @@ pub(crate) fn asked_of(caller: &Caller, address: Option<[u8; 32]>) -> Result<Opt
 }
 
 /// Which emails are wanted.
-struct Wanted(Option<EmailState>);
+struct Wanted {
+    state: Option<EmailState>,
+    batch: Option<BatchId>,
+}
 
 impl Parameters for Wanted {
     fn read(query: &mut Query) -> Self {
-        Self(query.one("state", "Only those that are so far"))
+        Self {
+            state: query.one("state", "Only those that are so far"),
+            batch: query.one("batch", "Only those of this batch; not beside an address"),
+        }
     }
+}
+
+/// Which recipients are counted.
+struct Counted(StatsFilter);
+
+impl Parameters for Counted {
+    fn read(query: &mut Query) -> Self {
+        let since: Option<Time> = query.one("since", "Only of messages of the last time, such as `24h`");
+        let limit = query.one("limit", "How many names at most, those with the most recipients first: 1 to 1000");
+        Self(StatsFilter {
+            tenant: String::new(),
+            by: query
+                .one("by", "By what: `all`, `template`, `stream` or `domain`; `all` unless said")
+                .unwrap_or_default(),
+            batch: query.one("batch", "Only of messages of this batch"),
+            template: query.one("template", "Only of messages made from this template"),
+            stream: query.one("stream", "Only of messages of this stream"),
+            domain: query.one("domain", "Only those with an address in this domain"),
+            since: since.map(|since| since.0),
+            limit: limit.unwrap_or(NAMES_DEFAULT),
+        })
+    }
+}
+
+/// How many names the answer has unless it is said.
+const NAMES_DEFAULT: u32 = 100;
+
+async fn stats(caller: Allowed<perm::EmailsRead>, Params(Counted(filter)): Params<Counted>) -> Outcome<Vec<EmailStat>> {
+    // Who may not see addresses learns no part of them either.
+    if (filter.domain.is_some() || filter.by == StatsBy::Domain) && !caller.may(Permission::ContentsRead) {
+        let message = "the caller may not ask for domains of addresses: `contents:read` is needed";
+        return Err(ApiError::new(ErrorCode::Forbidden, message));
+    }
+    let filter = StatsFilter { tenant: caller.tenant().to_owned(), ..filter };
+    Ok(Answer::new(caller.store().email_stats(&filter).await?))
+}
+
+async fn mailing(caller: Allowed<perm::EmailsRead>, Path(batch): Path<BatchId>) -> Outcome<MailingDocument> {
+    find(&caller, batch).await?;
+    Ok(Answer::new(caller.service().mailing(caller.tenant(), batch).await?))
+}
+
+async fn resend_mailing(
+    caller: Allowed<perm::EmailsControl>,
+    Path(batch): Path<BatchId>,
+    Params(change): Params<Change>,
+) -> Outcome<ReportDocument> {
+    let report = caller.service().resend_mailing(&caller.order(&change), batch).await?;
+    Ok(Answer::new(ReportDocument::new(change.dry_run, &report)))
 }
 
 async fn list(
     caller: Allowed<perm::EmailsRead>,
-    Params(((Wanted(state), OfAddress(address)), paging)): Params<((Wanted, OfAddress), Paging)>,
+    Params(((Wanted { state, batch }, OfAddress(address)), paging)): Params<((Wanted, OfAddress), Paging)>,
 ) -> Outcome<Vec<EmailView>> {
-    let filter = EmailFilter { tenant: caller.tenant().to_owned(), state, address_hash: asked_of(&caller, address)? };
+    let address_hash = asked_of(&caller, address)?;
+    let filter = EmailFilter { tenant: caller.tenant().to_owned(), state, address_hash, batch };
     let found = caller.store().emails(&filter, &paging.0).await?;
     let next = paging.next(&found, |email| email.key.clone());
     let shown = found.into_iter().map(|email| shown(&caller, email)).collect();

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::env::{self, MAIL_SECRET};
 use crate::pages::browser::{look, send};
-use crate::pages::letters::{RAW, email};
+use crate::pages::letters::{RAW, email, mailing};
 
 #[tokio::test]
 async fn an_email_is_listed_shown_and_fetched() {
@@ -73,6 +73,41 @@ async fn an_email_is_sent_once_more_as_a_job_of_its_own() {
     assert_eq!((&job.data()["kind"], &job.data()["payload"]["to"]), (&json!("email"), &json!("ada@example.org")));
     let nobody = format!("/api/v1/emails/{}/resend", uuid::Uuid::nil());
     assert_eq!(env.send("POST", &nobody, &[], b"").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_mailing_shows_its_funnel_and_what_is_open_is_tried_again() {
+    let env = env::with_users().await;
+    let batch = mailing(&env).await;
+    let path = format!("/api/v1/batches/{batch}/mailing");
+    let shown = env.get_as("viewer", &path).await;
+    let all = &shown.data()["all"];
+    assert_eq!((&all["made"], &all["sent"], &all["unknown"]), (&json!(2), &json!(1), &json!(1)), "{}", shown.text);
+    assert_eq!(shown.data()["variants"][0]["variant"], "news");
+    let nothing = format!("/api/v1/batches/{}/mailing", uuid::Uuid::nil());
+    assert_eq!(env.get_as("viewer", &nothing).await.status, 404);
+    let stats = env.get_as("viewer", "/api/v1/email-stats?by=stream&since=1h").await;
+    assert_eq!((&stats.data()[0]["name"], &stats.data()[0]["funnel"]["made"]), (&json!("news"), &json!(2)));
+    for asked in ["by=domain", "domain=example.org"] {
+        let asked = format!("/api/v1/email-stats?{asked}");
+        assert_eq!(env.get_as("viewer", &asked).await.status, 403, "{asked}");
+        assert_eq!(env.get_as("auditor", &asked).await.data()[0]["funnel"]["made"], 2, "{asked}");
+    }
+    assert_eq!(env.get_as("viewer", "/api/v1/email-stats?by=colour").await.status, 422);
+    let listed = env.get_as("auditor", &format!("/api/v1/emails?batch={batch}")).await;
+    assert_eq!(listed.data().as_array().map(Vec::len), Some(2));
+    let page = look(&env, Some("viewer"), &format!("/batches/{batch}")).await;
+    assert!(page.text.contains("id=\"mailing\"") && !page.text.contains("Try the rest again"), "{}", page.text);
+    assert!(look(&env, Some("operator"), &format!("/batches/{batch}")).await.text.contains("Try the rest again"));
+    let page = look(&env, Some("viewer"), "/email").await;
+    assert!(page.text.contains("The last mailings"), "{}", page.text);
+    let again = format!("{path}/resend");
+    let sent = send(&env, Some("operator"), &format!("/batches/{batch}/mailing/resend"), &[]).await;
+    assert_eq!(sent.status, 303, "{}", sent.text);
+    let report = env.send("POST", &again, &[("authorization", "Bearer operator")], b"").await;
+    assert_eq!((report.status, &report.data()["affected"]), (200, &json!(0)), "it is under way: {}", report.text);
+    let refused = env.send("POST", &again, &[("authorization", "Bearer viewer")], b"").await;
+    assert_eq!(refused.status, 403);
 }
 
 #[tokio::test]

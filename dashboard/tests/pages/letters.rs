@@ -2,15 +2,77 @@
 
 use std::time::Duration;
 
-use gristmill_core::id::DEFAULT_TENANT;
+use gristmill_core::id::{BatchId, DEFAULT_TENANT};
 use gristmill_core::job::{ClaimedJob, NewJob};
 use gristmill_core::letter::{RecipientRole, RecipientState, TRANSACTIONAL, UnknownPolicy};
+use gristmill_core::mailing::message_id;
 use gristmill_mail::compose::address_hash;
-use gristmill_store::{Claim, EmailKey, EmailSaid, NewEmail, NewRecipient, NewWorker, RecipientMove, testing};
+use gristmill_store::{
+    Claim, Completion, EmailKey, EmailSaid, NewEmail, NewMessage, NewMessages, NewRecipient, NewWorker, RecipientMove,
+    testing,
+};
 use serde_json::json;
 
 use super::stock::SCRIPT;
 use crate::env::TestEnv;
+
+/// A mailing of two messages: one is taken, of the other it is unknown.
+pub(crate) async fn mailing(env: &TestEnv) -> BatchId {
+    let batch = testing::sealed(&env.store, 1, 2).await;
+    let kinds = ["chunk", "email"].map(str::to_owned).to_vec();
+    let new = NewWorker { kinds: kinds.clone(), ..testing::worker(Duration::from_secs(600)) };
+    env.store.register_worker(&new).await.expect("registered");
+    let claim = |limit| Claim { worker: new.id, queues: Vec::new(), kinds: kinds.clone(), limit };
+    let chunk = env.store.claim_next(&claim(10)).await.expect("claimed");
+    let chunk = chunk.into_iter().find(|job| job.batch == Some(batch)).expect("its chunk");
+    let message = |(item, address): (u64, &str)| {
+        let id = message_id(batch, item);
+        NewMessage {
+            item,
+            job: NewJob { batch: Some(batch), ..NewJob::new(id, "email", json!({ "to": address })) },
+            message_id: format!("<{id}@example.com>"),
+            template: Some("news".to_owned()),
+            variant: "news".to_owned(),
+            recipient: recipient(RecipientRole::To, address),
+        }
+    };
+    let messages = (0..).zip(["ada@example.org", "eve@example.org"]).map(message).collect();
+    let messages = Some(NewMessages { batch, stream: "news".to_owned(), messages });
+    let done = Completion { messages, ..testing::chunk_done(&chunk, 2) };
+    env.store.complete(&[done]).await.expect("completed");
+    for (job, end) in env
+        .store
+        .claim_next(&claim(2))
+        .await
+        .expect("claimed")
+        .iter()
+        .zip([RecipientState::Sent, RecipientState::Unknown])
+    {
+        let key = EmailKey { tenant: DEFAULT_TENANT.to_owned(), key: job.fence.job.to_string() };
+        let new = NewEmail {
+            job: job.fence.job,
+            batch: None,
+            stream: "news".to_owned(),
+            message_id: String::new(),
+            sender: "mill@example.com".to_owned(),
+            subject: "News".to_owned(),
+            template: Some("news".to_owned()),
+            content: Ok(RAW.to_vec()),
+            recipients: Vec::new(),
+        };
+        env.store
+            .email_begin(&key, &job.fence, Some(&new), UnknownPolicy::Hold)
+            .await
+            .expect("begun")
+            .expect("its own");
+        for to in [RecipientState::Transmitted, end] {
+            env.store.email_move(&key, &job.fence, &[RecipientMove::to(0, to)], None).await.expect("moved");
+        }
+        let end = if end == RecipientState::Sent { testing::done(job) } else { testing::dead(job) };
+        env.store.complete(&[end]).await.expect("completed");
+    }
+    batch
+}
 
 /// What goes over the wire.
 pub(crate) const RAW: &[u8] = b"Subject: Hello\r\n\r\nHello, Ada.\r\n";

@@ -8,9 +8,11 @@ use gristmill_core::batch::FailureBudget;
 use gristmill_core::definition::CHUNK_ITEMS_MAX;
 use gristmill_core::id::BatchId;
 use gristmill_jobs::source::SourceError;
-use gristmill_service::documents::WouldStartDocument;
+use gristmill_service::documents::{MailTestDocument, WouldStartDocument};
 use gristmill_service::start::params::{BadParam, params};
-use gristmill_service::start::{BatchRequest, Rehearsal, StartBatch, StartError, StartedBatch, rehearse};
+use gristmill_service::start::{
+    BatchRequest, MailTest, Rehearsal, StartBatch, StartError, StartedBatch, TEST_ITEMS_MAX, rehearse, rehearse_mail,
+};
 use serde_json::{Map, Value};
 
 use super::batch_view::{find, show};
@@ -18,7 +20,7 @@ use super::list::DryRun;
 use super::waiting::Waiting;
 use crate::cli::backend::batches;
 use crate::cli::context::{CommandContext, internal};
-use crate::cli::output::Format;
+use crate::cli::output::{Format, one_line};
 use crate::config::definitions::{self as check, Outputs};
 use crate::config::error::all_of;
 use crate::exit_code::{CommandError, Exit, Result};
@@ -53,6 +55,12 @@ pub(crate) struct Run {
     /// Start nothing when a batch with this key was ever started
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
+    /// Start no batch: send the messages of the first items to these addresses instead, marked as a test
+    #[arg(long, value_name = "ADDRESS", value_delimiter = ',', conflicts_with_all = ["idempotency_key", "wait"])]
+    test_to: Vec<String>,
+    /// How many items of the input a test is made of
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "test_to", value_parser = clap::value_parser!(u64).range(1..=TEST_ITEMS_MAX))]
+    test_items: u64,
     #[command(flatten)]
     waiting: Waiting,
     #[command(flatten)]
@@ -69,12 +77,17 @@ impl Run {
             param: Vec::new(),
             failure_budget: None,
             idempotency_key: None,
+            test_to: Vec::new(),
+            test_items: 1,
             waiting: Waiting::forever(),
             dry: DryRun { dry_run: false },
         }
     }
 
     pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
+        if !self.test_to.is_empty() {
+            return self.test(context).await;
+        }
         if let Some(server) = context.remote() {
             return self.run_at(context, server).await;
         }
@@ -84,6 +97,39 @@ impl Run {
         }
         let batch = self.start(context).await?;
         self.started(context, batch).await
+    }
+
+    /// Sends the messages of the first items to the addresses of a test.
+    async fn test(&self, context: &CommandContext) -> Result<Exit> {
+        if context.remote().is_some() {
+            return Err(CommandError::usage("--test-to: a test is sent where the input is, and not by a server")
+                .hint("use `gristmill mail preview` here, or run the command where its database is"));
+        }
+        self.check(context)?;
+        let test = MailTest { to: self.test_to.clone(), items: self.test_items };
+        let tested = if self.dry.dry_run {
+            rehearse_mail(self.request(context)?, &test).await.map_err(|error| start_trouble(context, error))?
+        } else {
+            let service = context.service().await?;
+            context.dispatcher().await?;
+            let sent = service.test_mail(&context.order(false), self.request(context)?, &test).await;
+            sent.map_err(|error| start_trouble(context, error))?
+        };
+        let document = MailTestDocument {
+            dry_run: self.dry.dry_run,
+            jobs: tested.jobs,
+            messages: tested.messages,
+            refused: tested.refused,
+        };
+        match context.output.format {
+            Format::Json => context.output.document(&document),
+            Format::Plain | Format::Table => {
+                let would = if self.dry.dry_run { "would be " } else { "" };
+                context.output.line(&format!("{} test messages {would}enqueued", document.messages));
+                document.refused.iter().for_each(|why| context.output.line(&format!("no message: {}", one_line(why))));
+            }
+        }
+        Ok(Exit::Success)
     }
 
     async fn started(&self, context: &CommandContext, batch: BatchId) -> Result<Exit> {

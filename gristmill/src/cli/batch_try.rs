@@ -9,6 +9,7 @@ use gristmill_service::start::{BatchRequest, TRIAL_ITEMS_MAX, try_out};
 use serde_json::Value;
 
 use super::batch_run::{bad_param, check_definition, start_trouble};
+use super::mail::stats::{message, preview_of};
 use crate::cli::context::CommandContext;
 use crate::cli::output::{Format, Output, one_line, result_fields};
 use crate::config::definitions::Outputs;
@@ -75,6 +76,10 @@ fn show(output: &Output, trial: &TrialDocument) {
     for item in &trial.items {
         output.line(&head(item));
         table(item).iter().for_each(|line| output.line(line));
+        if let Some(preview) = preview_of(item) {
+            output.line("");
+            message(output, preview, false);
+        }
         output.line("");
     }
     let count = |end: &str| trial.items.iter().filter(|item| item.end == end).count();
@@ -98,18 +103,20 @@ fn head(item: &TriedItemDocument) -> String {
 /// A line for each field, a column for each stage. A value that a stage has left as it was is not shown again.
 fn table(item: &TriedItemDocument) -> Vec<String> {
     let mut fields: Vec<&String> = Vec::new();
-    for name in item.steps.iter().filter_map(|step| step.item.as_object()).flat_map(|object| object.keys()) {
+    // A message is no further form of the item: it is shown below.
+    let steps: Vec<_> = item.steps.iter().filter(|step| step.stage != "mail").collect();
+    for name in steps.iter().filter_map(|step| step.item.as_object()).flat_map(|object| object.keys()) {
         if !fields.contains(&name) {
             fields.push(name);
         }
     }
     if fields.is_empty() {
-        return item.steps.iter().map(|step| format!("  {}  {}", step.stage, cell(&step.item))).collect();
+        return steps.iter().map(|step| format!("  {}  {}", step.stage, cell(&step.item))).collect();
     }
-    let header = std::iter::once(String::new()).chain(item.steps.iter().map(|step| step.stage.clone())).collect();
+    let header = std::iter::once(String::new()).chain(steps.iter().map(|step| step.stage.clone())).collect();
     let rows = fields.into_iter().map(|field| {
-        let cells = item.steps.iter().enumerate().map(|(place, step)| {
-            let before = place.checked_sub(1).and_then(|before| item.steps[before].item.get(field));
+        let cells = steps.iter().enumerate().map(|(place, step)| {
+            let before = place.checked_sub(1).and_then(|before| steps[before].item.get(field));
             match step.item.get(field) {
                 Some(now) if before == Some(now) => "\u{b7}".to_owned(),
                 Some(now) => cell(now),

@@ -58,10 +58,11 @@ impl Template {
             ],
             Self::Mailing => &[
                 ("config.toml", include_str!("../../templates/mailing/config.toml")),
-                ("people.jsonl", include_str!("../../templates/mailing/people.jsonl")),
+                ("people.csv", include_str!("../../templates/mailing/people.csv")),
                 ("letters/welcome/subject.txt", include_str!("../../templates/mailing/letters/welcome/subject.txt")),
                 ("letters/welcome/text.txt", include_str!("../../templates/mailing/letters/welcome/text.txt")),
                 ("letters/welcome/html.html", include_str!("../../templates/mailing/letters/welcome/html.html")),
+                ("letters/welcome/sample.json", include_str!("../../templates/mailing/letters/welcome/sample.json")),
             ],
             Self::Rust => &[
                 ("Cargo.toml", include_str!("../../templates/rust/Cargo.toml.txt")),
@@ -81,7 +82,7 @@ impl Template {
         match self {
             Self::Csv => "gristmill batch run sales --wait",
             Self::Sql => "gristmill batch run orders --wait",
-            Self::Mailing => "gristmill enqueue email --jsonl people.jsonl --wait",
+            Self::Mailing => "gristmill batch run welcome --idempotency-key spring --wait",
             Self::Rust => "cargo run -- enqueue greet --payload '{\"name\":\"Ada\"}' --wait",
         }
     }

@@ -3,11 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use gristmill_core::definition::BatchDefinition;
 use gristmill_dashboard::hooks::settings::HookSettings;
-use gristmill_jobs::pipeline::Pipeline;
+use gristmill_jobs::pipeline::{DefinitionError, Pipeline};
 use gristmill_jobs::pool::ItemPool;
+use gristmill_jobs::source;
 use gristmill_jobs::stage::validate::Validate;
 use gristmill_service::start::render;
+use serde_json::{Value, json};
 
 use crate::config::error::{ConfigError, suggest};
 use crate::config::loaded::Loaded;
@@ -35,9 +38,15 @@ pub(crate) fn definitions(loaded: &Loaded, extensions: &Extensions, outputs: Out
     for (name, batch) in &loaded.config.batch {
         // Paths are absolute by now.
         let compiled = Pipeline::compile(name, batch, Path::new(""), &processors, &pool);
-        let tried = |pipeline: Pipeline| match outputs {
-            Outputs::Tried => pipeline.try_output(name),
-            Outputs::Untouched => Ok(()),
+        let tried = |pipeline: Pipeline| {
+            if outputs == Outputs::Untouched {
+                return Ok(());
+            }
+            pipeline.try_output(name)?;
+            match first_rows(batch).and_then(|rows| pipeline.mail_fault(rows)) {
+                Some(problem) => Err(DefinitionError { key: format!("batch.{name}.mail"), problem }),
+                None => Ok(()),
+            }
         };
         if let Err(error) = compiled.and_then(tried) {
             let origin = nearest_origin(&loaded.origins, &error.key).cloned();
@@ -56,6 +65,16 @@ pub(crate) fn definitions(loaded: &Loaded, extensions: &Extensions, outputs: Out
     }
     errors.extend(runs::check(loaded, extensions));
     errors
+}
+
+/// The first rows of the file of a batch that sends mail, if it is there.
+fn first_rows(batch: &BatchDefinition) -> Option<Vec<Value>> {
+    batch.mail.as_ref()?;
+    let look = source::look(&batch.source, Path::new("."))?;
+    let row = |row: &Vec<String>| {
+        Value::Object(look.columns.iter().cloned().zip(row.iter().map(|cell| json!(cell))).collect())
+    };
+    Some(look.rows.iter().map(row).collect())
 }
 
 /// What is wrong with templates: of batches, and of the jobs that schedules, hooks and watched folders start.

@@ -10,7 +10,7 @@ pub const SCHEMA: &str = include_str!("schema.json");
 mod tests {
     use std::collections::BTreeSet;
 
-    use gristmill_core::{aggregate, definition, limit, schedule};
+    use gristmill_core::{aggregate, definition, limit, mailing, schedule};
     use gristmill_jobs::stage::validate::Validate;
     use serde::de::DeserializeOwned;
     use serde_json::{Value, json};
@@ -72,6 +72,8 @@ mod tests {
             ("format_spec", keys::<definition::FormatSpec>()),
             ("output_spec", keys::<definition::OutputSpec>()),
             ("sql_output", keys::<definition::SqlOutput>()),
+            ("mail_spec", keys::<mailing::MailSpec>()),
+            ("variant_spec", keys::<mailing::VariantSpec>()),
             ("measure_spec", keys::<aggregate::MeasureSpec>()),
             ("having_spec", keys::<aggregate::HavingSpec>()),
             ("callbacks", keys::<definition::Callbacks>()),

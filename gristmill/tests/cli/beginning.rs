@@ -68,7 +68,7 @@ fn the_template_of_a_query_runs() {
 fn the_template_of_a_mailing_writes_each_letter_once() {
     let place = begun("mailing");
     for _ in 0..2 {
-        place.expect(0, &["enqueue", "email", "--jsonl", "people.jsonl", "--wait"]);
+        place.expect(0, &["batch", "run", "welcome", "--idempotency-key", "spring", "--wait"]);
     }
     let mails: Vec<_> = std::fs::read_dir(place.path().join("mails")).expect("a folder").collect();
     assert_eq!(mails.len(), 2);

@@ -13,6 +13,7 @@ mod guards;
 mod kinds;
 mod limits;
 mod mail;
+mod mailing;
 mod operations;
 mod place;
 mod poison;

@@ -30,6 +30,7 @@ impl Place {
 
     pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("in a folder")).expect("made");
         std::fs::write(&path, text).expect("written");
         path
     }

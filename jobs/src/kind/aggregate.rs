@@ -12,8 +12,9 @@ use gristmill_core::batch::{BatchState, Counts, FailureBudget};
 use gristmill_core::chunk::OutputPart;
 use gristmill_core::id::BatchId;
 use gristmill_core::job::ClaimedJob;
-use gristmill_store::{BatchEnd, BatchPlan, BatchView, Views};
-use serde_json::Value;
+use gristmill_core::mailing::{self, FUNNEL_NAME, Funnel, MailSpec, VARIANTS_NAME};
+use gristmill_store::{BatchEnd, BatchPlan, BatchView, Store, Views};
+use serde_json::{Map, Value, json};
 
 use super::callbacks::{Settled, effects};
 use super::chunk::plan;
@@ -48,6 +49,10 @@ async fn attempt(context: &JobContext) -> Result<Finish, Finish> {
     let (store, job) = (&*context.store, &context.job);
     let batch = job.batch.ok_or_else(|| Finish::permanent("the aggregate belongs to no batch"))?;
     let plan = plan(store, batch).await?;
+    let sent = match &plan.definition.mail {
+        None => None,
+        Some(mail) => Some(funnel_of(&*context.store, job, batch, mail).await?),
+    };
     let (aggregation, sink) =
         closing(&plan.name, &plan.definition, Path::new("")).map_err(|error| Finish::permanent(error.to_string()))?;
     let (partial, parts) = merged(store, batch).await?;
@@ -62,7 +67,43 @@ async fn attempt(context: &JobContext) -> Result<Finish, Finish> {
         let manifest = Manifest::new(batch, &plan.name, job.generation, view.counts, parts);
         blocking(move || OutputDirectory::close(&directory, &manifest, &found)).await?;
     }
-    end(context, &plan, view, aggregation.finish(&partial)).await
+    let mut result = aggregation.finish(&partial);
+    if let (Some(sent), Some(measures)) = (sent, result.as_object_mut()) {
+        measures.extend(sent);
+    }
+    end(context, &plan, view, result).await
+}
+
+/// How far a mailing is, by the names under which it stands in the result, when nothing more is waited for. Until then
+/// the aggregate comes again later.
+async fn funnel_of(
+    store: &dyn Store,
+    job: &ClaimedJob,
+    batch: BatchId,
+    mail: &MailSpec,
+) -> Result<Map<String, Value>, Finish> {
+    let variants = store.mailing(&job.tenant, batch).await?;
+    let mut all = Funnel::default();
+    for one in &variants {
+        all.merge(&one.funnel);
+    }
+    // Both instants come from the database's clock.
+    let waited = (job.started_at - job.created_at).to_std().unwrap_or_default();
+    if !all.is_settled(waited, mail.settle_within()) {
+        return Err(Finish::snooze(mailing::waiting_for(&all, mail.settle_within()), mailing::look_again(waited)));
+    }
+    let whole = |funnel: &Funnel| {
+        let mut whole = json!(funnel);
+        whole["accepted"] = json!(funnel.accepted());
+        whole
+    };
+    let mut result = Map::new();
+    result.insert(FUNNEL_NAME.to_owned(), whole(&all));
+    if !mail.variants.is_empty() {
+        let each = variants.iter().map(|one| (one.variant.clone(), whole(&one.funnel)));
+        result.insert(VARIANTS_NAME.to_owned(), Value::Object(each.collect()));
+    }
+    Ok(result)
 }
 
 /// How many results to fetch next, judging by the size of the last ones.

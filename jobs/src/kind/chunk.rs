@@ -19,6 +19,7 @@ use crate::process::{BatchContext, ProcessContext, Processors};
 use crate::row::RowPlan;
 use crate::sink::{Encoded, PartName, SinkError, Written};
 use crate::source::{self, Record, Rows, SourceError};
+use crate::stage::mail::MessageFrame;
 
 /// The name of the kind.
 pub const CHUNK: &str = "chunk";
@@ -144,13 +145,17 @@ impl ChunkHandler {
             room: Default::default(),
         };
         failpoint::point("chunk.read");
-        let ground = ready.run(input, &process, &self.pool).await.inspect_err(|_| {
+        let mut ground = ready.run(input, &process, &self.pool).await.inspect_err(|_| {
             self.memory.keep(job.fence.job, process.answers.clone());
         })?;
         reconcile(&ground, payload.items).map_err(Finish::permanent)?;
         let (attempt, worker) = (job.fence.attempt, job.fence.worker);
         let name = PartName { seq: job.seq.unwrap_or_default(), attempt, worker };
-        finish(&ready.pipeline, batch, name, ground).await
+        let of_items = std::mem::take(&mut ground.messages);
+        let frame = MessageFrame { batch, tenant: &job.tenant, trace: job.trace.as_deref() };
+        let messages = ready.pipeline.mail().map(|mail| mail.messages(frame, of_items));
+        let finish = finish(&ready.pipeline, batch, name, ground).await?;
+        Ok(Finish { messages: messages.filter(|new| !new.messages.is_empty()), ..finish })
     }
 
     /// Chunks of the same batch that arrive at the same time compile it once.

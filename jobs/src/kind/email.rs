@@ -21,6 +21,7 @@ use serde_json::json;
 use super::delivery::{Circumstances, Conclusion, Standing, conclude, fitting, step};
 use crate::handler::{Finish, Handler, JobContext};
 use crate::kind::payload::{self, EmailPayload};
+use crate::mail::hold;
 use crate::mail::made::{Identity, Maker};
 use crate::mail::{Letter, Rendered, Transport};
 use crate::settings::{MailSettings, Uncertain};
@@ -139,8 +140,11 @@ impl EmailHandler {
             job: context.job.fence.job,
             message_id: known.map(|record| record.message_id.as_str()),
             tenant: &context.job.tenant,
-            // The job's own instants come from the database's clock.
-            date: known.map_or(context.job.started_at, |record| record.created_at),
+            // The job's own instants come from the database's clock. What is not yet frozen was never sent: a message of
+            // a mailing may have waited for long.
+            date: known
+                .filter(|record| record.variant.is_none())
+                .map_or(context.job.started_at, |record| record.created_at),
         };
         Ok(NewEmail { batch: context.job.batch, ..self.maker.make(&payload, identity)? })
     }
@@ -208,12 +212,16 @@ impl EmailHandler {
             standings[place] = Standing { state: moved.to, rule: moved.rule.clone(), note: moved.note.clone(), after };
             moves.push(moved);
         }
+        let bounced = moves.iter().any(|moved| moved.to == RecipientState::Bounced);
         let said = EmailSaid { server: report.server.clone(), transcript: report.transcript.clone() };
         if let Err(finish) = held.record(&moves, &said).await {
             // The end of the job says the same of all of them, once the store can be written to.
             if conclude(&standings) != Conclusion::Done {
                 return Err(finish);
             }
+        }
+        if let Some(batch) = job.batch.filter(|_| bounced) {
+            hold::mailing(&*held.context.store, &job.tenant, batch).await;
         }
         let answer = report.answers.iter().find_map(|answer| answer.accepted()).unwrap_or_default();
         let answer = match *self.transport {
@@ -242,7 +250,13 @@ impl EmailHandler {
                 UnknownPolicy::Hold => Finish::permanent(format!("{message}; {HELD}")),
                 UnknownPolicy::Resend | UnknownPolicy::Accept => Finish::failed(message),
             },
-            Conclusion::Failed(message) => Finish::permanent(message),
+            Conclusion::Failed(message) => match &record.variant {
+                // A mailing has an end for a recipient that is refused, and no operator looks for it among dead letters.
+                Some(_) if standings.iter().all(|one| one.state == RecipientState::Bounced) => {
+                    Finish::done(Some(json!({ "message_id": record.message_id, "answer": message, "bounced": 1 })))
+                }
+                _ => Finish::permanent(message),
+            },
         }
     }
 }

@@ -71,6 +71,13 @@ pub struct EmailPayload {
     /// default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<String>,
+    /// What stands before the subject, whatever makes it, such as `[Test]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject_prefix: Option<String>,
+    /// `false`: no link to unsubscribe. By default there is one where it can be: on a stream other than `transactional`,
+    /// for a message to one recipient.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list_unsubscribe: Option<bool>,
     /// Within what time since it was enqueued it must be sent, such as `10m` for a code that is of no use afterwards:
     /// then it is not sent any more. Counted from the enqueueing also where it starts later.
     #[serde(default, skip_serializing_if = "Option::is_none")]

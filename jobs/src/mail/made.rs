@@ -129,8 +129,10 @@ impl Maker {
 
     /// The link by which its only recipient takes itself off the stream. One that several would get would take all of
     /// them off, or none.
-    fn unsubscribe_link(&self, tenant: &str, stream: &str, recipients: &[NewRecipient]) -> Option<String> {
-        let (signed, url) = self.unsubscribing.as_ref().filter(|_| stream != TRANSACTIONAL)?;
+    fn unsubscribe_link(&self, tenant: &str, payload: &EmailPayload, recipients: &[NewRecipient]) -> Option<String> {
+        let stream = payload.stream();
+        let wanted = stream != TRANSACTIONAL && payload.list_unsubscribe != Some(false);
+        let (signed, url) = self.unsubscribing.as_ref().filter(|_| wanted)?;
         let [one] = recipients else { return None };
         let about =
             Unsubscribe { tenant: tenant.to_owned(), stream: stream.to_owned(), address_hash: one.address_hash };
@@ -143,17 +145,21 @@ impl Maker {
     ///
     /// When the payload has neither a template nor a subject with a text, or both, or the template cannot be filled.
     pub fn render(&self, payload: &EmailPayload) -> Result<Rendered, String> {
-        match payload.content()? {
-            Content::Template(name) => self.templates.render(name, &payload.data),
-            Content::Direct { subject } => Ok(Rendered {
+        let mut rendered = match payload.content()? {
+            Content::Template(name) => self.templates.render(name, &payload.data)?,
+            Content::Direct { subject } => Rendered {
                 subject: subject.to_owned(),
                 text: payload
                     .text
                     .clone()
                     .unwrap_or_else(|| compose::text_of(payload.html.as_deref().unwrap_or_default())),
                 html: payload.html.clone(),
-            }),
+            },
+        };
+        if let Some(prefix) = &payload.subject_prefix {
+            rendered.subject = format!("{prefix} {}", rendered.subject);
         }
+        Ok(rendered)
     }
 
     /// Makes the message of a payload. One that cannot be made has the reason as its content.
@@ -178,7 +184,7 @@ impl Maker {
             None => addressed.recipients(),
             Some(to) => vec![recipient(RecipientRole::To, to)],
         };
-        let unsubscribe = self.unsubscribe_link(identity.tenant, payload.stream(), &recipients);
+        let unsubscribe = self.unsubscribe_link(identity.tenant, payload, &recipients);
         let rendered = self.render(payload);
         let subject = rendered.as_ref().map(|rendered| rendered.subject.clone()).unwrap_or_default();
         let frame =

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use gristmill_mail::compose;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, Value as Shown};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Template, UndefinedBehavior};
@@ -41,6 +42,8 @@ const BUILT_IN: [(&str, &str); 15] = [
 pub struct Templates {
     environment: Environment<'static>,
     folder: Option<PathBuf>,
+    /// Whether the text of the definition's own template is taken from its HTML version.
+    text_from_html: bool,
 }
 
 /// A filled template.
@@ -55,6 +58,37 @@ pub struct Rendered {
 }
 
 impl Templates {
+    /// The name of the template that a definition has of its own.
+    pub(crate) const OWN: &'static str = "own-text";
+
+    /// The templates of a folder, and one more, [`Templates::OWN`], of these texts. Without a plain text it is taken from
+    /// the HTML version.
+    ///
+    /// # Errors
+    ///
+    /// When one of them is malformed: which of the keys `subject`, `text` and `html` it is, and where.
+    pub(crate) fn with_own(
+        folder: Option<&str>,
+        subject: &str,
+        text: Option<&str>,
+        html: Option<&str>,
+    ) -> Result<Self, (&'static str, String)> {
+        let mut templates = Self::new(folder);
+        templates.text_from_html = text.is_none();
+        let parts = [
+            ("subject", "subject.txt", Some(subject)),
+            ("text", "text.txt", Some(text.unwrap_or_default())),
+            ("html", "html.html", html),
+        ];
+        for (key, file, source) in parts {
+            let Some(source) = source else { continue };
+            let path = format!("{}/{file}", Self::OWN);
+            let added = templates.environment.add_template_owned(path.clone(), source.to_owned());
+            added.map_err(|error| (key, explain(&path, &error)))?;
+        }
+        Ok(templates)
+    }
+
     /// The built-in templates, preceded by those of a folder.
     pub fn new(folder: Option<&str>) -> Self {
         let mut environment = Environment::new();
@@ -74,7 +108,7 @@ impl Templates {
         let folder = folder.map(PathBuf::from);
         let place = folder.clone();
         environment.set_loader(move |name| load(place.as_deref(), name));
-        Self { environment, folder }
+        Self { environment, folder, text_from_html: false }
     }
 
     /// The names of all templates, sorted.
@@ -97,6 +131,23 @@ impl Templates {
         self.parts(name, |template| template.map(drop)).map(drop)
     }
 
+    /// Returns the sample data of a template, the file `NAME/sample.json` in the folder, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, or is no JSON.
+    pub fn sample(&self, name: &str) -> Result<Option<Value>, String> {
+        let Some(folder) = self.folder.as_ref().filter(|_| well_named(name)) else { return Ok(None) };
+        let path = folder.join(name).join("sample.json");
+        match std::fs::read(&path) {
+            Ok(bytes) => gristmill_core::json::read(bytes.as_slice())
+                .map(Some)
+                .map_err(|error| format!("`{}` is not JSON that can be kept: {error}", path.display())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(format!("`{}` cannot be read: {error}", path.display())),
+        }
+    }
+
     /// Returns what a template takes from its data, such as `batch.name` and `result`.
     ///
     /// # Errors
@@ -115,6 +166,10 @@ impl Templates {
     /// needs: a text that names the template and the line.
     pub fn render(&self, name: &str, data: &Value) -> Result<Rendered, String> {
         let (subject, text, html) = self.parts(name, |template| template?.render(Serde(data)))?;
+        let text = match &html {
+            Some(html) if self.text_from_html && name == Self::OWN => compose::text_of(html),
+            _ => text,
+        };
         Ok(Rendered { subject: subject.split_whitespace().collect::<Vec<_>>().join(" "), text, html })
     }
 

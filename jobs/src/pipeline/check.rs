@@ -5,14 +5,17 @@ use std::path::Path;
 
 use gristmill_core::aggregate::Aggregation;
 use gristmill_core::definition::{BatchDefinition, CHUNK_ITEMS_MAX, OutputSpec, ValidateSpec};
+use gristmill_core::mailing::{CHUNK_MESSAGES_MAX, FUNNEL_NAME, VARIANTS_NAME};
 
 use super::Pipeline;
 use super::process::ItemProcess;
 use crate::pool::ItemPool;
 use crate::process::Processors;
+use crate::settings::MailSettings;
 use crate::sink::Sink;
 use crate::stage::enrich::Enrich;
 use crate::stage::format::Format;
+use crate::stage::mail::Mail;
 use crate::stage::nulls::Nulls;
 use crate::stage::parse::Parse;
 use crate::stage::sanitize::Sanitize;
@@ -114,6 +117,7 @@ impl Pipeline {
             enrich: enrich.collect::<Result<_, _>>()?,
             process: process(name, &definition, processors, pool)?,
             format: definition.format.as_ref().map(Format::compile).transpose().map_err(error(name, "format"))?,
+            mail: mail(name, &definition, processors.mail())?,
             aggregation,
             sink,
         })
@@ -185,6 +189,24 @@ fn process(
     }
     let processor = processors.make(spec, pool).map_err(error(name, "process"))?;
     Ok(Some(ItemProcess { processor, attempts }))
+}
+
+fn mail(name: &str, definition: &BatchDefinition, settings: &MailSettings) -> Result<Option<Mail>, DefinitionError> {
+    let Some(spec) = definition.mail.as_deref() else { return Ok(None) };
+    if definition.output.as_ref().is_some_and(|output| output.sql.is_some()) {
+        let problem = "a batch that sends mail cannot write to a table, which may refuse rows whose messages are made";
+        return Err(error(name, "output.sql")(problem));
+    }
+    if let Some(taken) = [FUNNEL_NAME, VARIANTS_NAME].iter().find(|taken| definition.aggregate.contains_key(**taken)) {
+        let problem = "is the name of a funnel in the result of a batch that sends mail; choose another";
+        return Err(error(name, &format!("aggregate.{taken}"))(problem));
+    }
+    if let Some(chunk) = definition.chunk.filter(|chunk| *chunk > CHUNK_MESSAGES_MAX) {
+        let problem = format!("is {chunk}; a chunk of a batch that sends mail has at most {CHUNK_MESSAGES_MAX} items");
+        return Err(error(name, "chunk")(problem));
+    }
+    let compiled = Mail::compile(name, definition, spec, settings);
+    compiled.map(Some).map_err(|(key, problem)| error(name, &format!("mail.{key}"))(problem))
 }
 
 fn sink(output: &OutputSpec, base_dir: &Path, format: Option<&Format>) -> Result<Sink, String> {

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{ItemInFlight, Pipeline, State};
 use crate::sink::{Encoded, Sink};
 use crate::stage::Refusal;
+use crate::stage::mail::ItemMessage;
 
 /// What became of a chunk's items, before anything is written.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -24,6 +25,8 @@ pub struct ChunkOutcome {
     pub partial: Partial,
     /// The items of `ok` as they were before, where what they are written to may still refuse some of them.
     pub passed: Vec<PassedItem>,
+    /// The messages that they become, each with the place of its item.
+    pub messages: Vec<(u64, ItemMessage)>,
 }
 
 impl ChunkOutcome {
@@ -48,7 +51,18 @@ pub struct PassedItem {
 #[derive(Debug)]
 pub(crate) struct Gone {
     pub(super) in_flight: ItemInFlight,
-    pub(super) written: Option<(Value, Value)>,
+    pub(super) written: Option<Passing>,
+}
+
+/// What an item is if it passes.
+#[derive(Debug)]
+pub(crate) struct Passing {
+    /// As it is counted.
+    pub(super) counted: Value,
+    /// As it is written.
+    pub(super) written: Value,
+    /// The message that it becomes.
+    pub(super) message: Option<ItemMessage>,
 }
 
 /// Counts items, and absorbs those that passed. Absorbing is the last step that may refuse an item, so that no item is
@@ -75,9 +89,10 @@ impl Pipeline {
 impl Gatherer<'_> {
     /// Counts an item. Returns what is to be written if it passed.
     pub(crate) fn take(&mut self, Gone { mut in_flight, written }: Gone) -> Option<Value> {
-        if let Some((counted, written)) = written {
+        if let Some(Passing { counted, written, message }) = written {
             match self.absorber.absorb(&counted) {
                 Ok(()) => {
+                    self.outcome.messages.extend(message.map(|message| (in_flight.position, message)));
                     if self.refusable {
                         let ItemInFlight { position, line, original, .. } = in_flight;
                         self.outcome.passed.push(PassedItem { position, line, original, counted });

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 pub use check::{DefinitionError, ITEM_ATTEMPTS_DEFAULT, ITEM_ATTEMPTS_MAX, closing, resolve};
 pub(crate) use gather::without;
 pub use gather::{ChunkOutcome, PassedItem};
-pub(crate) use gather::{Gatherer, Gone};
+pub(crate) use gather::{Gatherer, Gone, Passing};
 use observer::{Observer, Unobserved};
 use process::ItemProcess;
 pub use trial::{Trial, TriedEnd, TriedItem};
@@ -36,6 +36,7 @@ use crate::sink::{Encoding, Sink};
 use crate::source::Record;
 use crate::stage::enrich::{Enrich, LookupError};
 use crate::stage::format::Format;
+use crate::stage::mail::Mail;
 use crate::stage::nulls::Nulls;
 use crate::stage::parse::Parse;
 use crate::stage::sanitize::Sanitize;
@@ -54,6 +55,7 @@ pub struct Pipeline {
     enrich: Vec<Enrich>,
     process: Option<ItemProcess>,
     format: Option<Format>,
+    mail: Option<Mail>,
     aggregation: Aggregation,
     sink: Option<Sink>,
 }
@@ -136,8 +138,25 @@ impl Pipeline {
         self.process.as_ref().is_some_and(|process| process.processor.waits())
     }
 
-    /// All stages, where they look at nothing but one item. What is written to a table needs its items later.
+    /// What the items become as messages.
+    pub fn mail(&self) -> Option<&Mail> {
+        self.mail.as_ref()
+    }
+
+    /// What the message of the first of these items lacks that passes the stages before: a value that the template takes.
+    /// Not asked where a lookup or a processor would have to be, which may add it.
+    pub fn mail_fault(&self, items: Vec<Value>) -> Option<String> {
+        let mail = self.mail.as_ref().filter(|_| self.enrich.is_empty() && self.process.is_none())?;
+        let prepared = items.into_iter().filter_map(|item| self.prepare(item).ok().flatten());
+        prepared.map(|item| mail.lacks(&item)).find_map(|lacks| lacks)
+    }
+
+    /// All stages, where they look at nothing but one item, and leave nothing but rows and counts. What is written to a
+    /// table needs its items later.
     pub(crate) fn stages(&self) -> Option<Stages<'_>> {
+        if self.mail.is_some() {
+            return None;
+        }
         let encoding = match &self.sink {
             None => None,
             Some(Sink::Parts { encoding, .. }) => Some(encoding),
@@ -173,13 +192,14 @@ impl Pipeline {
         }
     }
 
-    /// The item as it is counted, and as it is written.
-    fn formatted(&self, item: Value) -> Result<(Value, Value), Refusal> {
+    /// The item as it is counted, as it is written, and the message that it becomes.
+    fn formatted(&self, item: Value) -> Result<Passing, Refusal> {
+        let message = self.mail.as_ref().map(|mail| mail.message(&item)).transpose()?;
         let written = match &self.format {
             Some(format) => format.apply(&item)?,
             None => item.clone(),
         };
-        Ok((item, written))
+        Ok(Passing { counted: item, written, message })
     }
 
     /// Takes a chunk's records through all stages.
@@ -212,7 +232,7 @@ impl Pipeline {
         pool: &ItemPool,
         cancel: &CancellationToken,
         observer: &mut O,
-    ) -> Result<Vec<Option<(Value, Value)>>, RunFailure> {
+    ) -> Result<Vec<Option<Passing>>, RunFailure> {
         let me = Arc::clone(self);
         let prepare = move |item| {
             let mut seen = O::Seen::default();

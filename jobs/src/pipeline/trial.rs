@@ -5,12 +5,13 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::gather::Gone;
-use super::observer::Observer;
+use super::gather::{Gone, Passing};
+use super::observer::{Observer, Unobserved};
 use super::{ItemInFlight, Pipeline, RunFailure, State};
 use crate::pool::ItemPool;
 use crate::process::ProcessContext;
 use crate::source::Record;
+use crate::stage::mail::ItemMessage;
 
 /// What became of the first items of an input.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,14 +78,38 @@ impl Pipeline {
         Ok(self.ended(travellers, tried, written))
     }
 
-    fn ended(&self, travellers: Vec<ItemInFlight>, tried: OnTrial, written: Vec<Option<(Value, Value)>>) -> Trial {
+    /// The messages that records become, and why others become none. The step `process` is left out.
+    ///
+    /// # Errors
+    ///
+    /// When a lookup failed.
+    pub async fn first_messages(
+        self: &Arc<Self>,
+        records: Vec<Record>,
+        pool: &ItemPool,
+    ) -> Result<(Vec<ItemMessage>, Vec<String>), RunFailure> {
+        let mut travellers: Vec<_> = records.into_iter().map(ItemInFlight::new).collect();
+        let written = self.through(&mut travellers, None, pool, &CancellationToken::new(), &mut Unobserved).await?;
+        let mut gatherer = self.gatherer();
+        for (in_flight, written) in travellers.into_iter().zip(written) {
+            gatherer.take(Gone { in_flight, written });
+        }
+        let outcome = gatherer.outcome();
+        let messages = outcome.messages.into_iter().map(|(_, message)| message).collect();
+        Ok((messages, outcome.set_aside.into_iter().map(|item| item.reason).collect()))
+    }
+
+    fn ended(&self, travellers: Vec<ItemInFlight>, tried: OnTrial, written: Vec<Option<Passing>>) -> Trial {
         let OnTrial { mut steps, skipped } = tried;
         let mut gatherer = self.gatherer();
         let mut ends: Vec<(u64, Option<u64>, bool)> = Vec::with_capacity(travellers.len());
         for ((in_flight, written), steps) in travellers.into_iter().zip(written).zip(&mut steps) {
             let (position, line) = (in_flight.position, in_flight.line);
+            let message = written.as_ref().and_then(|passing| passing.message.as_ref());
+            let preview = self.mail.as_ref().zip(message).map(|(mail, message)| mail.preview(message));
             let passed = gatherer.take(Gone { in_flight, written });
             ends.push((position, line, passed.is_some()));
+            steps.extend(preview.filter(|_| passed.is_some()).map(|preview| ("mail", preview)));
             steps.extend(passed.filter(|_| self.format.is_some()).map(|written| ("format", written)));
         }
         let outcome = gatherer.outcome();

@@ -13,7 +13,7 @@ use super::item::{AsyncItem, AsyncItemFn, CONCURRENCY_DEFAULT, CONCURRENCY_MAX};
 use super::rust::{FnItem, ItemFn};
 use crate::exec_policy::ExecPolicy;
 use crate::pool::ItemPool;
-use crate::settings::ExecSettings;
+use crate::settings::{ExecSettings, MailSettings};
 
 /// Makes a processor for one kind of process step.
 pub trait ProcessorFactory: Send + Sync + 'static {
@@ -49,6 +49,7 @@ pub struct Processors {
     rust: BTreeMap<String, ItemHandler>,
     exec: Option<Arc<dyn ProcessorFactory>>,
     http: Option<Arc<dyn ProcessorFactory>>,
+    mail: Arc<MailSettings>,
 }
 
 impl fmt::Debug for Processors {
@@ -77,6 +78,19 @@ impl Processors {
     pub fn with_outside(self, exec: &ExecSettings, env: &[String]) -> Self {
         let exec = ExecFactory::new(ExecPolicy::new(exec));
         self.with_exec(Arc::new(exec)).with_http(Arc::new(HttpFactory { env: env.to_vec() }))
+    }
+
+    /// Sets how the messages of mailings are made. Only the sender, the templates and the addresses of these settings are
+    /// read here: keys that sign belong to those who send.
+    #[must_use]
+    pub fn with_mail(mut self, mail: &MailSettings) -> Self {
+        self.mail = Arc::new(mail.clone());
+        self
+    }
+
+    /// How the messages of mailings are made.
+    pub(crate) fn mail(&self) -> &MailSettings {
+        &self.mail
     }
 
     /// Sets the factory of processors for `process.exec`.

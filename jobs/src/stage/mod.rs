@@ -1,12 +1,13 @@
 //! What is done to each item on its way through a chunk, one file for each stage.
 //!
-//! validate → sanitize → parse → transform → enrich → process → format. A stage is compiled once for each definition
+//! validate → sanitize → parse → transform → enrich → process → mail, format. A stage is compiled once for each definition
 //! and is then a pure function of the item, apart from `enrich` with a SQL table. An item that it refuses is set aside
 //! with a reason, and nothing else in the chunk is affected.
 
 pub mod enrich;
 pub(crate) mod field;
 pub mod format;
+pub mod mail;
 pub mod nulls;
 pub mod parse;
 pub mod sanitize;

@@ -101,7 +101,7 @@ impl BatchEnv {
         Run { batch }
     }
 
-    async fn claim(&self, limit: u32) -> Vec<ClaimedJob> {
+    pub(crate) async fn claim(&self, limit: u32) -> Vec<ClaimedJob> {
         let kinds = self.registry.kinds();
         let claim = Claim { worker: self.worker, queues: Vec::new(), kinds, limit };
         self.store.claim_next(&claim).await.expect("claimed")
@@ -123,7 +123,7 @@ impl BatchEnv {
         JobContext::new(job, self.store.clone())
     }
 
-    async fn complete(&self, job: &ClaimedJob, finish: Finish) {
+    pub(crate) async fn complete(&self, job: &ClaimedJob, finish: Finish) {
         let verdict = settle(finish.ending, job.fence.attempt, job.max_attempts, &job.retry, 0.0);
         let completion = Completion {
             error: finish.error,
@@ -132,6 +132,7 @@ impl BatchEnv {
             batch_end: finish.batch_end,
             sql: finish.sql,
             follow: finish.follow,
+            messages: finish.messages,
             ..Completion::new(job.fence, finish.ending, verdict)
         };
         assert_ne!(verdict, Verdict::Requeue);
@@ -154,6 +155,10 @@ impl BatchEnv {
                 self.complete(&job, finish).await;
             }
         }
+    }
+
+    pub(crate) fn store(&self) -> &StoreHandle {
+        &self.store
     }
 
     /// Runs one chunk of a batch and returns how it ended.

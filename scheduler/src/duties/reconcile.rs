@@ -15,8 +15,8 @@ use crate::duty::{Duty, Next, Wake};
 /// How many batches are looked at in one step.
 const PAGE: u32 = 500;
 
-/// How many messages are accounted for in one step.
-const EMAILS: u32 = 500;
+/// How many messages are looked at in one step.
+const EMAILS: u32 = 2_000;
 
 /// Compares and repairs, accounts for the recipients of emails whose jobs have ended without a word, publishes what that made claimable, and judges the failure budgets of all batches under way.
 /// The findings are in the report, and in the log.
@@ -33,7 +33,13 @@ pub async fn reconcile(
     for finding in &report.findings {
         tracing::error!(finding, "reconciled");
     }
-    while store.email_account(EMAILS).await? > 0 {}
+    let mut after = None;
+    loop {
+        after = store.email_account(after.as_ref(), EMAILS).await?.next;
+        if after.is_none() {
+            break;
+        }
+    }
     for tenant in store.tenants().await? {
         for state in [BatchState::Open, BatchState::Sealed] {
             judge(store, dispatcher, budgets, (&tenant, state)).await?;

@@ -169,6 +169,7 @@ impl TestEnv {
                     batch_end: finish.batch_end,
                     sql: finish.sql,
                     follow: finish.follow,
+                    messages: finish.messages,
                     ..Completion::new(fence, finish.ending, Verdict::Done)
                 };
                 self.store.complete(&[completion]).await.expect("completed");

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use gristmill_core::audit::Action;
-use gristmill_core::id::JobId;
-use gristmill_core::job::NewJob;
+use gristmill_core::id::{BatchId, JobId};
+use gristmill_core::job::{JobState, NewJob};
 use gristmill_core::letter::{RecipientState, SuppressionReason, envelope_id};
+use gristmill_jobs::mail::hold;
 use gristmill_mail::compose::address_hash;
 use gristmill_mail::dsn::{self, Action as Done, DeliveryReport, FeedbackReport, RecipientReport, Returned};
 use gristmill_store::{
@@ -14,10 +15,13 @@ use gristmill_store::{
 };
 use uuid::Uuid;
 
-use super::some;
+use super::{add, some};
 use crate::Service;
-use crate::documents::{EmailDocument, ReturnedDocument, ReturnedKind, ReturnedRecipientDocument};
+use crate::documents::{EmailDocument, MailingDocument, ReturnedDocument, ReturnedKind, ReturnedRecipientDocument};
 use crate::order::Order;
+
+/// How many messages of a mailing are tried again in one step.
+const RESENT_MAX: u32 = 500;
 
 impl Service {
     /// An email of a tenant with its recipients and what was said at each attempt.
@@ -54,6 +58,54 @@ impl Service {
             ..NewJob::new(JobId(Uuid::now_v7()), known.kind, known.payload)
         };
         self.enqueue(order, again).await
+    }
+
+    /// How far the mailing of a batch is.
+    ///
+    /// # Errors
+    ///
+    /// Store errors.
+    pub async fn mailing(&self, tenant: &str, batch: BatchId) -> Result<MailingDocument> {
+        Ok(MailingDocument::new(batch, self.store.mailing(tenant, batch).await?))
+    }
+
+    /// Tries the messages of a batch again whose recipients were put off, or of whom it is unknown whether they have it:
+    /// those may get it twice, and are marked. Everybody else is left alone, so that it may be repeated.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` when there is no such batch, and those of the store; what was let go earlier goes.
+    pub async fn resend_mailing(&self, order: &Order, batch: BatchId) -> Result<ControlReport> {
+        let missing = || StoreError::NotFound(format!("there is no batch {batch}"));
+        self.store.batch(&order.tenant, batch).await?.ok_or_else(missing)?;
+        let (mut total, mut after) = (ControlReport::default(), None);
+        loop {
+            let (limit, dry_run) = (RESENT_MAX, order.dry_run);
+            let jobs = self.store.email_again(&order.tenant, batch, after, limit, dry_run).await?;
+            let Some(last) = jobs.last().copied() else { return Ok(total) };
+            self.try_again(order, &jobs, &mut total).await?;
+            after = Some(last);
+        }
+    }
+
+    /// Lets jobs that wait run now, and brings back those that are dead. Those that run, or have ended well, are passed
+    /// over.
+    async fn try_again(&self, order: &Order, jobs: &[JobId], total: &mut ControlReport) -> Result<()> {
+        let mut dead = Vec::new();
+        for job in jobs {
+            match self.store.job(&order.tenant, *job).await?.map(|job| job.state) {
+                Some(JobState::Dead) => dead.push(*job),
+                Some(JobState::Retry | JobState::Scheduled) => match self.retry_job(order, *job).await {
+                    Ok(report) => add(total, report),
+                    // It has begun, or ended, in between.
+                    Err(StoreError::Conflict(_)) => {}
+                    Err(error) => return Err(error),
+                },
+                _ => {}
+            }
+        }
+        add(total, self.redrive_each(order, &dead).await?.redriven);
+        Ok(())
     }
 
     /// Puts addresses on the list of the order's tenant, in groups of a thousand, each one transaction. Entries for a
@@ -115,13 +167,20 @@ impl Service {
             _ => None,
         };
         let mut recipients = Vec::new();
+        let mut bounced = false;
         for one in statements {
             let outcome = match (&key, one.to) {
                 (Some(key), Some(to)) => self.store.email_report(&one.report(key, to)).await?,
                 (Some(_), None) => Reported::Known,
                 (None, _) => Reported::Unknown,
             };
+            bounced |= outcome == Reported::Moved && one.to == Some(RecipientState::Bounced);
             recipients.push(ReturnedRecipientDocument { said: one.said, status: one.status, outcome });
+        }
+        if let Some(key) = key.as_ref().filter(|_| bounced)
+            && let Some(batch) = self.store.email_view(key).await?.and_then(|email| email.batch)
+        {
+            hold::mailing(&*self.store, &key.tenant, batch).await;
         }
         Ok(ReturnedDocument { kind, email: key.map(|key| key.key), recipients })
     }

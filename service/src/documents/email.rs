@@ -1,7 +1,9 @@
 //! An email with its recipients and what was said about them, and what a report said.
 
 use gristmill_core::access::{Permission, Principal};
-use gristmill_store::{EmailAttempt, EmailView, RecipientView, Reported};
+use gristmill_core::id::{BatchId, JobId};
+use gristmill_core::mailing::Funnel;
+use gristmill_store::{EmailAttempt, EmailView, MailingVariant, RecipientView, Reported};
 use serde::{Deserialize, Serialize};
 
 /// An email.
@@ -39,6 +41,42 @@ impl EmailDocument {
 #[must_use]
 pub fn without_contents(email: EmailView) -> EmailView {
     EmailView { subject: None, first_recipient: None, sender: None, ..email }
+}
+
+/// How far a mailing is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct MailingDocument {
+    /// The batch.
+    pub batch: BatchId,
+    /// How many recipients are where, all together.
+    pub all: Funnel,
+    /// The same by template. One entry where all messages are made from the same, or from none.
+    pub variants: Vec<MailingVariant>,
+}
+
+impl MailingDocument {
+    /// Adds the variants up.
+    #[must_use]
+    pub fn new(batch: BatchId, variants: Vec<MailingVariant>) -> Self {
+        let mut all = Funnel::default();
+        for one in &variants {
+            all.merge(&one.funnel);
+        }
+        Self { batch, all, variants }
+    }
+}
+
+/// What a test of a mailing sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct MailTestDocument {
+    /// Whether nothing was enqueued.
+    pub dry_run: bool,
+    /// The jobs that deliver the messages.
+    pub jobs: Vec<JobId>,
+    /// How many messages there are.
+    pub messages: u64,
+    /// Why items became no message.
+    pub refused: Vec<String>,
 }
 
 /// What a dry run answers to a request to send an email once more.

@@ -45,7 +45,8 @@ pub use configuration::{
 };
 pub use doctor::{DoctorDocument, FindingDocument, ReconcileDocument};
 pub use email::{
-    EmailDocument, ReturnedDocument, ReturnedKind, ReturnedRecipientDocument, WouldResendDocument, without_contents,
+    EmailDocument, MailTestDocument, MailingDocument, ReturnedDocument, ReturnedKind, ReturnedRecipientDocument,
+    WouldResendDocument, without_contents,
 };
 pub use enqueued::{
     EndedJobsDocument, EnqueuedManyDocument, EnqueuedOneDocument, WouldEnqueueDocument, WouldEnqueueManyDocument,
@@ -60,11 +61,12 @@ pub use gristmill_store::accounts::{
 };
 pub use gristmill_store::{
     AcknowledgementView as AcknowledgementDocument, AttemptView as AttemptDocument, BackfillView as BackfillDocument,
-    BatchDocument, CallbackDocument, CountsDocument, EmailView as EmailRowDocument, Enqueued as EnqueuedDocument,
-    FailureDocument, LimitView as LimitDocument, LogView as AttemptLogDocument, MigrationStatus as MigrationsDocument,
-    News, OperationView as OperationDocument, PauseView as PauseDocument, PoisonView as PoisonDocument,
-    QuarantineView as QuarantineItemDocument, SuppressionView as SuppressionDocument, TableSize as TableSizeDocument,
-    TickView as TickDocument, WorkerView as WorkerDocument,
+    BatchDocument, CallbackDocument, CountsDocument, EmailStat as EmailStatDocument, EmailView as EmailRowDocument,
+    Enqueued as EnqueuedDocument, FailureDocument, LimitView as LimitDocument, LogView as AttemptLogDocument,
+    MailingView as MailingRowDocument, MigrationStatus as MigrationsDocument, News, OperationView as OperationDocument,
+    PauseView as PauseDocument, PoisonView as PoisonDocument, QuarantineView as QuarantineItemDocument,
+    SuppressionView as SuppressionDocument, TableSize as TableSizeDocument, TickView as TickDocument,
+    WorkerView as WorkerDocument,
 };
 pub(crate) use history::series;
 pub use history::{

@@ -3,12 +3,13 @@
 //! * [`batch`]: a batch from a definition and an input. [`plan`]: how its chunks get into the store.
 //! * [`run`]: the run of a tick, a batch or a job, with its parameters. [`event`]: the run of an event.
 //! * [`params`]: `KEY=VALUE`. [`render`]: `{{ … }}` in a source, an output or a payload.
-//! * [`trial`]: what would become of the first items.
+//! * [`trial`]: what would become of the first items. [`mail_test`]: their messages, to addresses of a test.
 //! * [`lease`]: held while a run is planned, so that another process takes over when its planner dies.
 
 pub mod batch;
 pub mod event;
 pub mod lease;
+pub mod mail_test;
 pub mod params;
 pub mod plan;
 pub mod render;
@@ -30,6 +31,7 @@ use tokio::sync::watch;
 pub use batch::{BatchRequest, Rehearsal, StartError, StartedBatch, rehearse};
 pub use event::{EventError, EventRequest};
 pub use lease::Lease;
+pub use mail_test::{MailTest, TEST_ITEMS_MAX, TestedMail, rehearse_mail};
 pub use plan::StartBatch;
 pub use run::{RunError, StartedRun, turn};
 pub use trial::{TRIAL_ITEMS_MAX, try_out};

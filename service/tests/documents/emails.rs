@@ -1,11 +1,12 @@
 //! Emails, the list of addresses to which nothing is sent, and what a report has led to.
 
 use gristmill_core::letter::{RecipientRole, RecipientState, SuppressionReason};
+use gristmill_core::mailing::Funnel;
 use gristmill_service::documents::{
-    EmailDocument, EmailRowDocument, ReturnedDocument, ReturnedKind, ReturnedRecipientDocument, SuppressionDocument,
-    WouldResendDocument,
+    EmailDocument, EmailRowDocument, EmailStatDocument, MailTestDocument, MailingDocument, MailingRowDocument,
+    ReturnedDocument, ReturnedKind, ReturnedRecipientDocument, SuppressionDocument, WouldResendDocument,
 };
-use gristmill_store::{EmailAttempt, EmailState, RecipientView, Reported};
+use gristmill_store::{EmailAttempt, EmailState, MailingVariant, RecipientView, Reported};
 
 use super::{Sample, at, id, sample};
 
@@ -45,6 +46,29 @@ fn recipient() -> RecipientView {
     }
 }
 
+fn mailings() -> Vec<Sample> {
+    let funnel = Funnel { made: 3, suppressed: 1, sent: 1, bounced: 1, ..Funnel::default() };
+    let variant = MailingVariant { variant: "news".to_owned(), funnel };
+    let mailing = MailingDocument::new(id(1), vec![variant.clone()]);
+    let stat = EmailStatDocument { name: "example.org".to_owned(), funnel };
+    let row = MailingRowDocument { batch: id(1), name: "newsletter".to_owned(), funnel };
+    let test = MailTestDocument {
+        dry_run: false,
+        jobs: vec![id(0x51)],
+        messages: 1,
+        refused: vec!["`email` is not one address".to_owned()],
+    };
+    let would = MailTestDocument { dry_run: true, jobs: Vec::new(), messages: 0, refused: Vec::new() };
+    vec![
+        sample("MailingDocument", mailing, MailingDocument::new(id(1), Vec::new())),
+        sample("MailingVariant", variant.clone(), variant),
+        sample("MailingRowDocument", row.clone(), row),
+        sample("Funnel", funnel, Funnel::default()),
+        sample("EmailStatDocument", stat.clone(), stat),
+        sample("MailTestDocument", test, would),
+    ]
+}
+
 pub(super) fn samples() -> Vec<Sample> {
     let attempt = EmailAttempt {
         attempt: 1,
@@ -76,7 +100,7 @@ pub(super) fn samples() -> Vec<Sample> {
         ReturnedDocument { kind: ReturnedKind::Delivery, email: Some(row().key), recipients: vec![spoken.clone()] };
     let other = ReturnedDocument { kind: ReturnedKind::Other, email: None, recipients: Vec::new() };
     let would = WouldResendDocument { dry_run: true, email: row().key };
-    vec![
+    let messages = vec![
         sample("EmailRowDocument", full.email.clone(), minimal.email.clone()),
         sample("EmailDocument", full, minimal),
         sample("RecipientView", recipient(), blind),
@@ -85,5 +109,6 @@ pub(super) fn samples() -> Vec<Sample> {
         sample("SuppressionDocument", entry, lasting),
         sample("ReturnedDocument", returned, other),
         sample("ReturnedRecipientDocument", spoken, unsaid),
-    ]
+    ];
+    messages.into_iter().chain(mailings()).collect()
 }

@@ -21,7 +21,7 @@ use crate::error::{Result, StoreError};
 use crate::group;
 use crate::row;
 use crate::row_search::RowSearch;
-use crate::sql::triggers;
+use crate::sql::{mailing, triggers};
 use crate::{BatchEnd, BatchProgress, CompleteReport, Completion, RefusedRow, SqlRows};
 
 /// The bounds between the buckets of times, in seconds: those of `gristmill_core::history`.
@@ -209,6 +209,12 @@ pub(super) async fn complete(work: &mut Work<'_>, completions: &&[Completion]) -
         .collect();
     write_results(work, &done).await?;
     write_quarantine(work, &given).await?;
+    // Before the batch's row is locked: what moves a recipient holds the count first.
+    for (completion, _) in given.iter().filter(|(completion, _)| completion.verdict == Verdict::Done) {
+        if let Some(messages) = &completion.messages {
+            mailing::enqueue(work, messages).await?;
+        }
+    }
     if done.is_empty() && completions.iter().any(writes_rows) {
         // The fence has been lost since the rows were written: they go with this transaction.
         return Err(Fault::Changed);

@@ -1,16 +1,19 @@
 //! Delivery records of emails, and the list of addresses to which nothing is sent.
 
 use async_trait::async_trait;
+use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::Fence;
 use gristmill_core::letter::UnknownPolicy;
+use gristmill_core::mailing::MailSpec;
 
 use super::PostgresStore;
 use super::connect::{look, transact};
 use crate::error::Result;
-use crate::sql::email;
+use crate::sql::{email, email_ends, mailing, suppressions};
 use crate::{
-    EmailAttempt, EmailFilter, EmailKey, EmailRecord, EmailReport, EmailSaid, EmailView, Emails, NewEmail, Page,
-    RecipientMove, Reported, Suppression, SuppressionView,
+    EmailAttempt, EmailFilter, EmailKey, EmailRecord, EmailReport, EmailSaid, EmailStat, EmailView, Emails,
+    EmailsAccounted, MailingVariant, MailingView, NewEmail, Page, RecipientMove, Reported, StatsFilter, Suppression,
+    SuppressionView,
 };
 
 #[async_trait]
@@ -39,8 +42,35 @@ impl Emails for PostgresStore {
         transact!(self, email::advance, (key, fence, moves, said)).await
     }
 
-    async fn email_account(&self, limit: u32) -> Result<u64> {
-        transact!(self, email::account, limit).await
+    async fn email_account(&self, after: Option<&EmailKey>, limit: u32) -> Result<EmailsAccounted> {
+        transact!(self, email_ends::account, (after, limit)).await
+    }
+
+    async fn mailing(&self, tenant: &str, batch: BatchId) -> Result<Vec<MailingVariant>> {
+        look!(self, mailing::funnels, &(tenant, batch))
+    }
+
+    async fn mailings(&self, tenant: &str, limit: u32) -> Result<Vec<MailingView>> {
+        look!(self, mailing::newest, &(tenant, limit))
+    }
+
+    async fn hold_mailing(&self, tenant: &str, batch: BatchId, spec: &MailSpec) -> Result<Option<String>> {
+        transact!(self, mailing::hold, (tenant, batch, spec)).await
+    }
+
+    async fn email_again(
+        &self,
+        tenant: &str,
+        batch: BatchId,
+        after: Option<JobId>,
+        limit: u32,
+        dry_run: bool,
+    ) -> Result<Vec<JobId>> {
+        transact!(self, email_ends::again, (tenant, batch, after, limit, dry_run)).await
+    }
+
+    async fn email_stats(&self, filter: &StatsFilter) -> Result<Vec<EmailStat>> {
+        look!(self, mailing::stats, filter)
     }
 
     async fn email_content(&self, key: &EmailKey) -> Result<Option<Vec<u8>>> {
@@ -68,18 +98,18 @@ impl Emails for PostgresStore {
     }
 
     async fn suppress(&self, entries: &[Suppression]) -> Result<u64> {
-        transact!(self, email::suppress, entries).await
+        transact!(self, suppressions::suppress, entries).await
     }
 
     async fn unsuppress(&self, tenant: &str, address_hash: &[u8; 32], stream: &str) -> Result<bool> {
-        transact!(self, email::unsuppress, (tenant, address_hash, stream)).await
+        transact!(self, suppressions::unsuppress, (tenant, address_hash, stream)).await
     }
 
     async fn suppressions_of(&self, tenant: &str, address_hash: &[u8; 32]) -> Result<Vec<SuppressionView>> {
-        look!(self, email::suppressions_of, &(tenant, address_hash))
+        look!(self, suppressions::suppressions_of, &(tenant, address_hash))
     }
 
     async fn suppressions(&self, tenant: &str, page: &Page) -> Result<Vec<SuppressionView>> {
-        look!(self, email::suppressions, &(tenant, page))
+        look!(self, suppressions::suppressions, &(tenant, page))
     }
 }

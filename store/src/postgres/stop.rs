@@ -64,20 +64,38 @@ const CANCEL_CHUNKS: &str = cancel!(concat!(
     ORDER BY c.id LIMIT $5"
 ));
 
-/// Whatever runs, however many chunks come before it; and the few jobs of a batch that are no chunks: its aggregate, its
-/// callbacks. The chunks are left out as two ranges, so that they are not read.
+/// Whatever runs, however many chunks come before it; and the few jobs of a batch that are neither chunks nor messages:
+/// its aggregate, its callbacks. What there may be many of is left out as ranges, so that it is not read.
 const CANCEL_FIRST: &str = cancel!(concat!(
     "SELECT j.id FROM job j
     WHERE j.batch_id = $1 AND j.state = 'running' AND j.kind = 'chunk' AND (j.seq IS NOT NULL OR NOT $3)
+    UNION ALL
+    SELECT j.id FROM job j WHERE j.batch_id = $1 AND j.state = 'running' AND j.kind = 'email' AND NOT $3
     UNION ALL
     SELECT o.id FROM ",
     unfinished_states!(),
     " CROSS JOIN LATERAL (
         SELECT j.id FROM job j WHERE j.batch_id = $1 AND j.state = s.state AND j.kind < 'chunk'
         UNION ALL
-        SELECT j.id FROM job j WHERE j.batch_id = $1 AND j.state = s.state AND j.kind > 'chunk') AS o
+        SELECT j.id FROM job j
+        WHERE j.batch_id = $1 AND j.state = s.state AND j.kind > 'chunk' AND j.kind < 'email'
+        UNION ALL
+        SELECT j.id FROM job j WHERE j.batch_id = $1 AND j.state = s.state AND j.kind > 'email') AS o
     WHERE NOT $3"
 ));
+
+/// The next messages, of which a mailing may have as many as it has recipients.
+const CANCEL_MESSAGES: &str = cancel!(concat!(
+    "SELECT c.id FROM ",
+    unfinished_states!(),
+    " CROSS JOIN LATERAL (
+        SELECT j.kind, j.id FROM job j WHERE j.batch_id = $1 AND j.state = s.state AND j.kind = 'email'
+        ORDER BY j.kind, j.id LIMIT $3) AS c
+    ORDER BY c.id LIMIT $3"
+));
+
+const ANY_MESSAGE: &str = "
+SELECT EXISTS (SELECT 1 FROM job WHERE batch_id = $1 AND kind = 'email' AND state IN ('running', 'queued', 'retry', 'scheduled'))";
 
 const ANY_CHUNK: &str = concat!(
     "SELECT EXISTS (SELECT 1 FROM ",
@@ -312,12 +330,21 @@ impl Stop<'_> {
         let chunks: Vec<CancelledRow> = chunks.fetch_all(&mut *work.conn).await?;
         let reached = chunks.iter().map(|row| row.id).max().unwrap_or(after);
         rows.extend(chunks);
+        if !self.chunks_only {
+            let messages = sqlx::query_as(CANCEL_MESSAGES).bind(self.batch.0).bind(self.reason).bind(STEP_CHUNKS_MAX);
+            let messages: Vec<CancelledRow> = messages.fetch_all(&mut *work.conn).await?;
+            rows.extend(messages);
+        }
         Ok((rows, reached))
     }
 
     async fn any(&self, work: &mut Work<'_>, after: Uuid) -> Outcome<bool> {
         let query = sqlx::query_scalar(ANY_CHUNK).bind(self.batch.0).bind(after).bind(self.chunks_only);
-        Ok(query.fetch_one(&mut *work.conn).await?)
+        let any: bool = query.fetch_one(&mut *work.conn).await?;
+        if any || self.chunks_only {
+            return Ok(any);
+        }
+        Ok(sqlx::query_scalar(ANY_MESSAGE).bind(self.batch.0).fetch_one(&mut *work.conn).await?)
     }
 
     /// Locks the batch, in the first step with the decision.

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::{BatchId, JobId};
+use gristmill_core::settle::Verdict;
 use serde_json::{Map, Value};
 
 use super::settle::{Settlement, settle};
 use super::state::{Tally, kept_json};
 use super::transition::Transition;
-use super::{Clause, ReferenceStore, insert};
+use super::{Clause, ReferenceStore, insert, messages};
 use crate::check;
 use crate::error::{Result, StoreError};
 use crate::group;
@@ -45,6 +46,9 @@ pub(super) fn complete(store: &ReferenceStore, completions: &[Completion]) -> Re
         }
     }
     insert::new_jobs(&mut t, &follow)?;
+    for messages in held.iter().filter(|one| one.verdict == Verdict::Done).filter_map(|one| one.messages.as_ref()) {
+        messages::enqueue(&mut t, messages)?;
+    }
     let late = if store.keeps(Clause::FanInWithCompletion) { Late::new() } else { t.take_deltas() };
     let committed = t.commit()?;
     let report = CompleteReport {

@@ -4,19 +4,21 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use gristmill_core::Instant;
+use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::{Fence, JobState};
 use gristmill_core::letter::{RecipientState, SuppressionReason, UnknownPolicy};
+use gristmill_core::mailing::MailSpec;
 use sha2::{Digest, Sha256};
 
-use super::ReferenceStore;
-use super::state::{Email, Listed, State};
+use super::state::{Email, Listed, Named, State};
 use super::transition::Transition;
+use super::{ReferenceStore, mailing};
 use crate::check;
 use crate::error::{Result, StoreError};
 use crate::{
-    EMAIL_BYTES_MAX, EmailAttempt, EmailFilter, EmailKey, EmailRecord, EmailReport, EmailSaid, EmailState, EmailView,
-    Emails, NewEmail, Page, RecipientMove, RecipientView, ReportSuppression, Reported, Suppression, SuppressionView,
-    TRANSCRIPT_CHARS_MAX,
+    EMAIL_BYTES_MAX, EmailAttempt, EmailFilter, EmailKey, EmailRecord, EmailReport, EmailSaid, EmailStat, EmailState,
+    EmailView, Emails, EmailsAccounted, MailingVariant, MailingView, NewEmail, Page, RecipientMove, RecipientView,
+    ReportSuppression, Reported, StatsFilter, Suppression, SuppressionView, TRANSCRIPT_CHARS_MAX,
 };
 
 #[async_trait]
@@ -41,7 +43,7 @@ impl Emails for ReferenceStore {
             let made = made(new, now)?;
             match t.state.emails.get_mut(&named(key)).map(Arc::make_mut) {
                 None => drop(t.state.emails.insert(named(key), Arc::new(made))),
-                Some(known) if known.job == fence.job && !known.record.frozen => complete(known, made),
+                Some(known) if known.job == fence.job && !known.record.frozen => complete(known, made, now),
                 Some(_) => {}
             }
         }
@@ -55,6 +57,7 @@ impl Emails for ReferenceStore {
             t.commit()?;
             return Ok(Some(record));
         }
+        let policy = if std::mem::take(&mut email.again) { UnknownPolicy::Resend } else { policy };
         let settled = |state: RecipientState| !state.is_owed() && state != RecipientState::Unknown;
         let redriven = email.record.recipients.iter().all(|one| settled(one.state));
         let mut moved = false;
@@ -122,18 +125,25 @@ impl Emails for ReferenceStore {
         Ok(Some(moved))
     }
 
-    async fn email_account(&self, limit: u32) -> Result<u64> {
+    async fn email_account(&self, after: Option<&EmailKey>, limit: u32) -> Result<EmailsAccounted> {
         let mut t = Transition::begin(self);
         let now = t.now;
+        let limit = limit.max(1) as usize;
         let jobs: std::collections::BTreeMap<_, JobState> =
             t.state.jobs.iter().map(|(id, job)| (*id, job.state)).collect();
-        let ended = |email: &Email| jobs.get(&email.job).is_none_or(|state| state.is_final());
         let owed = |email: &Email| email.record.recipients.iter().any(|one| one.state.is_owed());
-        let abandoned = t.state.emails.iter().filter(|(_, email)| owed(email) && ended(email));
-        let keys: Vec<_> = abandoned.map(|(key, _)| key.clone()).take(limit as usize).collect();
+        let after = after.map(named);
+        let behind = |key: &Named| after.as_ref().is_none_or(|after| key > after);
+        let looked_at = t.state.emails.iter().filter(|(key, email)| behind(key) && owed(email));
+        let keys: Vec<_> = looked_at.map(|(key, _)| key.clone()).take(limit).collect();
+        let next = keys.last().filter(|_| keys.len() >= limit);
+        let next = next.map(|(tenant, key)| EmailKey { tenant: tenant.clone(), key: key.clone() });
         let mut moved = 0;
         for key in keys {
             let Some(email) = t.state.emails.get_mut(&key).map(Arc::make_mut) else { continue };
+            if jobs.get(&email.job).is_some_and(|state| !state.is_final()) {
+                continue;
+            }
             let done = jobs.get(&email.job) == Some(&JobState::Done);
             let cancelled = jobs.get(&email.job) == Some(&JobState::Cancelled);
             for one in email.record.recipients.iter_mut().filter(|one| one.state.is_owed()) {
@@ -150,7 +160,56 @@ impl Emails for ReferenceStore {
             sum(email, now);
         }
         t.commit()?;
-        Ok(moved)
+        Ok(EmailsAccounted { moved, next })
+    }
+
+    async fn mailing(&self, tenant: &str, batch: BatchId) -> Result<Vec<MailingVariant>> {
+        Ok(mailing::funnels(&Transition::begin(self).state, tenant, batch))
+    }
+
+    async fn mailings(&self, tenant: &str, limit: u32) -> Result<Vec<MailingView>> {
+        Ok(mailing::newest(&Transition::begin(self).state, tenant, limit))
+    }
+
+    async fn hold_mailing(&self, tenant: &str, batch: BatchId, spec: &MailSpec) -> Result<Option<String>> {
+        let mut t = Transition::begin(self);
+        let held = mailing::hold(&mut t, tenant, batch, spec)?;
+        t.commit()?;
+        Ok(held)
+    }
+
+    async fn email_again(
+        &self,
+        tenant: &str,
+        batch: BatchId,
+        after: Option<JobId>,
+        limit: u32,
+        dry_run: bool,
+    ) -> Result<Vec<JobId>> {
+        let mut t = Transition::begin(self);
+        let after = after.map(|job| job.to_string()).unwrap_or_default();
+        let unsettled = |state| matches!(state, RecipientState::Deferred | RecipientState::Unknown);
+        let found = t.state.emails.iter().filter(|((own, key), email)| {
+            own == tenant
+                && email.view.batch == Some(batch)
+                && *key > after
+                && email.record.recipients.iter().any(|one| unsettled(one.state))
+        });
+        let keys: Vec<Named> = found.map(|(key, _)| key.clone()).take(limit.max(1) as usize).collect();
+        let mut jobs = Vec::new();
+        for key in keys {
+            let Some(email) = t.state.emails.get_mut(&key).map(Arc::make_mut) else { continue };
+            email.again |= email.record.recipients.iter().any(|one| one.state == RecipientState::Unknown);
+            jobs.push(email.job);
+        }
+        if !dry_run {
+            t.commit()?;
+        }
+        Ok(jobs)
+    }
+
+    async fn email_stats(&self, filter: &StatsFilter) -> Result<Vec<EmailStat>> {
+        Ok(mailing::stats(&Transition::begin(self), filter))
     }
 
     async fn email_content(&self, key: &EmailKey) -> Result<Option<Vec<u8>>> {
@@ -178,6 +237,7 @@ impl Emails for ReferenceStore {
                 && page.after.as_ref().is_none_or(|after| key.1 < *after)
                 && filter.state.is_none_or(|state| email.record.state == state)
                 && filter.address_hash.is_none_or(|hash| email.hashes.contains(&hash))
+                && (filter.address_hash.is_some() || filter.batch.is_none_or(|batch| email.view.batch == Some(batch)))
         };
         let rows = t.state.emails.iter().rev().filter(wanted).take(page.limit.clamp(1, 1_000) as usize);
         Ok(rows.map(|(key, email)| EmailView { key: key.1.clone(), ..email.view.clone() }).collect())
@@ -291,7 +351,7 @@ fn holds(state: &State, fence: &Fence) -> bool {
     })
 }
 
-fn made(new: &NewEmail, now: Instant) -> Result<Email> {
+pub(super) fn made(new: &NewEmail, now: Instant) -> Result<Email> {
     if new.content.as_ref().is_ok_and(|bytes| bytes.len() > EMAIL_BYTES_MAX) {
         return Err(StoreError::Invalid(format!("a message has at most {EMAIL_BYTES_MAX} bytes")));
     }
@@ -320,6 +380,7 @@ fn made(new: &NewEmail, now: Instant) -> Result<Email> {
         stream: new.stream.clone(),
         frozen: new.content.is_ok(),
         recipients: (0..).zip(&new.recipients).map(recipient).collect(),
+        variant: None,
     };
     let content = new.content.as_ref().ok();
     let view = EmailView {
@@ -347,11 +408,27 @@ fn made(new: &NewEmail, now: Instant) -> Result<Email> {
         content: content.map(|bytes| Arc::from(bytes.as_slice())),
         attempts: std::collections::BTreeMap::new(),
         moved_at: now,
+        again: false,
     })
 }
 
-/// One that could not be made gets its bytes; who its recipients are stays.
-fn complete(known: &mut Email, made: Email) {
+/// One that could not be made gets its bytes; who its recipients are stays. If it cannot be made, those who wait for it
+/// do not get it.
+fn complete(known: &mut Email, made: Email, now: Instant) {
+    use RecipientState::*;
+    if let Some(why) = made.record.recipients.first().filter(|_| !made.record.frozen).map(|one| one.note.clone()) {
+        let mut dropped = false;
+        for one in known.record.recipients.iter_mut().filter(|one| matches!(one.state, Queued | Sending | Deferred)) {
+            (one.state, one.note, one.moved_at) = (Dropped, why.clone(), now);
+            dropped = true;
+        }
+        if dropped {
+            sum(known, now);
+        }
+    }
+    if known.record.variant.is_some() {
+        (known.record.created_at, known.view.created_at) = (now, now);
+    }
     let view = EmailView {
         job: known.view.job,
         batch: known.view.batch,
@@ -359,6 +436,8 @@ fn complete(known: &mut Email, made: Email) {
         state: known.view.state,
         created_at: known.view.created_at,
         moved_at: known.view.moved_at,
+        recipient_count: known.view.recipient_count,
+        first_recipient: known.view.first_recipient.clone(),
         ..made.view
     };
     (known.view, known.content) = (view, made.content);
@@ -394,7 +473,7 @@ fn begin(one: &mut RecipientView, suppressed: bool, redriven: bool, policy: Unkn
     true
 }
 
-fn sum(email: &mut Email, now: Instant) {
+pub(super) fn sum(email: &mut Email, now: Instant) {
     use RecipientState::*;
     let any = |states: &[RecipientState]| email.record.recipients.iter().any(|one| states.contains(&one.state));
     let state = if any(&[Transmitted]) {

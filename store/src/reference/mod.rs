@@ -30,6 +30,8 @@ mod history;
 mod insert;
 mod limits;
 mod logs;
+mod mailing;
+mod messages;
 mod notify;
 mod operated;
 mod operation;

@@ -186,7 +186,9 @@ fn remove_row(
         PruneNoun::Poison => drop(t.state.poison.remove(&number(key))),
         PruneNoun::Backfills => drop(t.state.backfills.remove(&id(key))),
         PruneNoun::Ticks | PruneNoun::Triggers => t.state.ticks.retain(|tick, _| key_of(tick) != key),
-        PruneNoun::Emails => t.state.emails.retain(|(tenant, email), _| named(&[tenant, email]) != key),
+        PruneNoun::Emails => {
+            super::mailing::remove_emails(&mut t.state, |(tenant, email)| named(&[tenant, email]) == key)
+        }
         PruneNoun::Keys => t.state.idempotency.retain(|(tenant, scope, own), _| named(&[tenant, scope, own]) != key),
         PruneNoun::Queues => t.state.queues.retain(|(tenant, name)| named(&[tenant, name]) != key),
         PruneNoun::Discarded => {

@@ -16,6 +16,7 @@ use gristmill_core::id::{BatchId, JobId, OperationId, WorkerId};
 use gristmill_core::job::{JobState, Priority};
 use gristmill_core::letter::SuppressionReason;
 use gristmill_core::limit::{Buckets, LimitSpec, QueueSpec, Turns};
+use gristmill_core::mailing::{Funnel, Judged};
 use gristmill_core::retry::RetryPolicy;
 use gristmill_core::unique::Unique;
 use serde_json::Value;
@@ -45,6 +46,10 @@ pub(super) struct State {
     pub(super) emails: BTreeMap<Named, Arc<Email>>,
     /// By tenant, hash of the address, and stream.
     pub(super) suppressions: BTreeMap<(String, [u8; 32], String), Listed>,
+    /// What was judged of mailings when they paused for their bounces last.
+    pub(super) mailings_judged: BTreeMap<BatchId, Judged>,
+    /// Recipients of mailings whose messages have been deleted since, by batch and variant.
+    pub(super) mailings_past: BTreeMap<(BatchId, String), Funnel>,
     pub(super) leaders: BTreeMap<String, Leader>,
     pub(super) schedules: BTreeMap<Named, ScheduleView>,
     pub(super) ticks: BTreeMap<(String, String, Instant), Tick>,
@@ -129,6 +134,8 @@ impl State {
             workers: BTreeMap::new(),
             emails: BTreeMap::new(),
             suppressions: BTreeMap::new(),
+            mailings_judged: BTreeMap::new(),
+            mailings_past: BTreeMap::new(),
             leaders: BTreeMap::new(),
             schedules: BTreeMap::new(),
             ticks: BTreeMap::new(),
@@ -397,6 +404,8 @@ pub(super) struct Email {
     pub(super) content: Option<Arc<[u8]>>,
     pub(super) attempts: BTreeMap<u32, EmailAttempt>,
     pub(super) moved_at: Instant,
+    /// Whether those of whom it is unknown may get it once more, whatever the policy says.
+    pub(super) again: bool,
 }
 
 /// An address to which nothing is sent.

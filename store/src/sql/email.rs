@@ -1,18 +1,19 @@
 //! Delivery records of emails, guarded by the fence of the job that delivers.
 
-use gristmill_core::id::JobId;
-use gristmill_core::job::{Fence, JobState};
+use gristmill_core::id::{BatchId, JobId};
+use gristmill_core::job::Fence;
 use gristmill_core::letter::{RecipientState, SuppressionReason, UnknownPolicy, begun, envelope_id};
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
+use super::mailing::{Changes, Counted};
+use super::suppressions::{SUPPRESS, until};
 use super::{Columns, Sql, values};
 use crate::check;
 use crate::error::{Result, StoreError};
 use crate::{
     EMAIL_BYTES_MAX, EmailAttempt, EmailFilter, EmailKey, EmailRecord, EmailReport, EmailSaid, EmailState, EmailView,
-    NewEmail, Page, RecipientMove, RecipientView, Reported, Suppression, SuppressionView, TRANSCRIPT_CHARS_MAX,
-    email_state,
+    NewEmail, Page, RecipientMove, RecipientView, Reported, TRANSCRIPT_CHARS_MAX, domain_of, email_state,
 };
 
 /// The job's row is locked until the commit: a rescue cannot come between the check and what follows.
@@ -20,7 +21,8 @@ const HOLDS: &str = "
 SELECT id FROM job WHERE id = $1 AND attempt = $2 AND worker_id = $3 AND state = 'running' FOR SHARE";
 
 const READ: &str = "
-SELECT state, message_id, created_at, sender, stream, size, job_id FROM email WHERE tenant = $1 AND key = $2";
+SELECT state, message_id, created_at, sender, stream, size, job_id, batch_id, variant, again FROM email
+WHERE tenant = $1 AND key = $2";
 
 const MAKE: &str = "
 INSERT INTO email (tenant, key, job_id, state, message_id, created_at, moved_at, batch_id, stream, sender, subject,
@@ -30,17 +32,19 @@ VALUES ($1, $2, $3, 'pending', $4, now(), now(), $5, $6, $7, $8, $9, $10, $11, $
 /// A message without content has neither hash nor size.
 const NO_CONTENT: &str = "UPDATE email SET sha256 = NULL, size = NULL WHERE tenant = $1 AND key = $2";
 
-/// One of an earlier version has neither recipients nor content.
+/// One of an earlier version has neither recipients nor content. One of a mailing was enqueued, possibly long ago: it is
+/// as old as its bytes.
 const COMPLETE: &str = "
-UPDATE email SET stream = $3, sender = $4, subject = $5, template = $6, sha256 = $7, size = $8
+UPDATE email SET stream = $3, sender = $4, subject = $5, template = $6, sha256 = $7, size = $8,
+    created_at = CASE WHEN variant IS NULL THEN created_at ELSE now() END
 WHERE tenant = $1 AND key = $2";
 
 const MAKE_CONTENT: &str =
     "INSERT INTO email_content (tenant, key, bytes) VALUES ($1, $2, $3) ON CONFLICT (tenant, key) DO NOTHING";
 
 const MAKE_RECIPIENT: &str = "
-INSERT INTO email_recipient (tenant, key, position, role, address, address_hash, state, note, moved_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, now()) ON CONFLICT (tenant, key, position) DO NOTHING";
+INSERT INTO email_recipient (tenant, key, position, role, address, address_hash, state, note, domain, moved_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, now()) ON CONFLICT (tenant, key, position) DO NOTHING";
 
 const RECIPIENTS: &str = "
 SELECT position, role, address, state, attempts, code, status, rule, note, may_be_twice, moved_at
@@ -59,7 +63,7 @@ UPDATE email_recipient SET state = e.value ->> 2, attempts = email_recipient.att
     may_be_twice = CASE WHEN e.value ->> 8 = 'twice' THEN true ELSE email_recipient.may_be_twice END, moved_at = now()
 FROM json_array_elements($3::json) AS e
 WHERE email_recipient.tenant = $1 AND email_recipient.key = $2 AND email_recipient.position = (e.value ->> 0)::bigint
-  AND email_recipient.state = e.value ->> 1";
+  AND email_recipient.state = e.value ->> 1 RETURNING position";
 
 const SUMMED: &str = "UPDATE email SET state = $3, moved_at = now() WHERE tenant = $1 AND key = $2";
 
@@ -68,28 +72,7 @@ INSERT INTO email_attempt (tenant, key, attempt, server, transcript, ended_at) V
 ON CONFLICT (tenant, key, attempt) DO UPDATE SET server = excluded.server, transcript = excluded.transcript,
     ended_at = excluded.ended_at";
 
-/// A stronger reason is not replaced by a weaker one, as long as it stands.
-const SUPPRESS: &str = "
-INSERT INTO suppression (tenant, address_hash, stream, reason, note, created_at, until)
-VALUES ($1, $2, $3, $4, $5, now(), $6)
-ON CONFLICT (tenant, address_hash, stream) DO UPDATE SET reason = excluded.reason, note = excluded.note,
-    created_at = excluded.created_at, until = excluded.until
-WHERE (suppression.until IS NOT NULL AND suppression.until <= now()) OR excluded.reason = 'complaint'
-   OR (excluded.reason = 'bounce' AND suppression.reason <> 'complaint')
-   OR suppression.reason IN ('manual', 'unsubscribe')";
-
 const HASH_OF: &str = "SELECT address_hash FROM email_recipient WHERE tenant = $1 AND key = $2 AND position = $3";
-
-const UNSUPPRESS: &str = "DELETE FROM suppression WHERE tenant = $1 AND address_hash = $2 AND stream = $3";
-
-const SUPPRESSIONS: &str = "
-SELECT address_hash, stream, reason, note, created_at, until FROM suppression
-WHERE tenant = $1 AND (address_hash, stream) > ($2, $3) AND (until IS NULL OR until > now())
-ORDER BY address_hash, stream LIMIT $4";
-
-const SUPPRESSIONS_OF: &str = "
-SELECT address_hash, stream, reason, note, created_at, until FROM suppression
-WHERE tenant = $1 AND address_hash = $2 AND (until IS NULL OR until > now()) ORDER BY stream";
 
 const CONTENT: &str = "SELECT bytes FROM email_content WHERE tenant = $1 AND key = $2";
 
@@ -123,30 +106,46 @@ const LIST_TO: &str = messages!(
 
 const ONE: &str = messages!("AND m.key = $2");
 
+const LIST_IN_BATCH: &str = messages!(
+    "AND ($2::text IS NULL OR m.key < $2) AND ($4::text IS NULL OR m.state = $4) AND m.batch_id = $5
+     ORDER BY m.key DESC LIMIT $3"
+);
+
+const NOT_AGAIN: &str = "UPDATE email SET again = false WHERE tenant = $1 AND key = $2";
+
 const OF_ENVELOPE: &str = "SELECT tenant, key FROM email WHERE envelope_id = $1 ORDER BY tenant, key LIMIT 1";
 
 /// The recipient that a report is about: the one with the address, or the only one.
 const REPORTED: &str = "
-SELECT r.position, r.address_hash, r.state FROM email_recipient r
+SELECT r.position, r.address_hash, r.state, m.job_id, m.batch_id, m.variant FROM email_recipient r
+    JOIN email m ON m.tenant = r.tenant AND m.key = r.key
 WHERE r.tenant = $1 AND r.key = $2 AND CASE WHEN $3::bigint = 1 THEN r.address_hash = $4
     ELSE (SELECT count(*) FROM email_recipient o WHERE o.tenant = $1 AND o.key = $2) = 1 END
-ORDER BY r.position LIMIT 1 FOR UPDATE";
-
-/// Messages with recipients that are owed, whose job has ended.
-const ABANDONED: &str = "
-SELECT DISTINCT r.tenant, r.key, m.job_id FROM email_recipient r
-    JOIN email m ON m.tenant = r.tenant AND m.key = r.key LEFT JOIN job j ON j.id = m.job_id
-WHERE r.state IN ('queued', 'sending', 'transmitted', 'deferred')
-  AND (j.id IS NULL OR j.state IN ('done', 'dead', 'cancelled')) ORDER BY r.tenant, r.key LIMIT $1";
-
-const JOB_STATE: &str = "SELECT state FROM job WHERE id = $1 FOR UPDATE";
+ORDER BY r.position LIMIT 1 FOR UPDATE OF r";
 
 async fn holds<S: Sql>(sql: &mut S, fence: &Fence) -> Result<bool, S::Fault> {
     Ok(sql.row(HOLDS, values![fence.job.0, fence.attempt, fence.worker.0]).await?.is_some())
 }
 
-/// Returns the record, and the job that delivers it.
-async fn read<S: Sql>(sql: &mut S, key: &EmailKey) -> Result<Option<(EmailRecord, JobId)>, S::Fault> {
+/// A record as it is kept.
+pub(super) struct Known {
+    pub(super) record: EmailRecord,
+    /// The job that delivers it.
+    job: JobId,
+    /// By which its recipient is counted, if it is part of a mailing.
+    pub(super) counted: Option<Counted>,
+    /// Whether those of whom it is unknown may get it once more, whatever the policy says.
+    again: bool,
+}
+
+/// By which the recipient of a message is counted, from a row with its job, its batch and its variant.
+fn counted(row: &impl Columns) -> Result<Option<Counted>> {
+    let (Some(batch), Some(variant)) = (row.maybe_id("batch_id")?, row.maybe_text("variant")?) else { return Ok(None) };
+    Ok(Some(Counted { batch, variant, job: row.id("job_id")? }))
+}
+
+/// Returns what is kept of a message.
+pub(super) async fn read<S: Sql>(sql: &mut S, key: &EmailKey) -> Result<Option<Known>, S::Fault> {
     let Some(row) = sql.row(READ, values![&key.tenant, &key.key]).await? else { return Ok(None) };
     let recipients = sql.rows(RECIPIENTS, values![&key.tenant, &key.key]).await?;
     let record = EmailRecord {
@@ -157,8 +156,9 @@ async fn read<S: Sql>(sql: &mut S, key: &EmailKey) -> Result<Option<(EmailRecord
         stream: row.text("stream")?,
         frozen: row.maybe_number("size")?.is_some(),
         recipients: recipients.iter().map(recipient).collect::<Result<_>>()?,
+        variant: row.maybe_text("variant")?,
     };
-    Ok(Some((record, row.id("job_id")?)))
+    Ok(Some(Known { record, job: row.id("job_id")?, counted: counted(&row)?, again: row.flag("again")? }))
 }
 
 fn recipient(row: &impl Columns) -> Result<RecipientView> {
@@ -179,7 +179,7 @@ fn recipient(row: &impl Columns) -> Result<RecipientView> {
 
 /// Returns the record.
 pub(crate) async fn record<S: Sql>(sql: &mut S, key: &EmailKey) -> Result<Option<EmailRecord>, S::Fault> {
-    Ok(read(sql, key).await?.map(|(record, _)| record))
+    Ok(read(sql, key).await?.map(|known| known.record))
 }
 
 /// What begins an attempt.
@@ -194,22 +194,26 @@ pub(crate) async fn begin<S: Sql>(
         return Ok(None);
     }
     let mut known = read(sql, key).await?;
-    if known.as_ref().is_some_and(|(_, job)| *job != fence.job) {
+    if known.as_ref().is_some_and(|known| known.job != fence.job) {
         return Ok(None);
     }
-    if let Some(new) = new.filter(|_| known.as_ref().is_none_or(|(record, _)| !record.frozen)) {
-        make(sql, key, new, known.map(|(record, _)| record)).await?;
+    if let Some(new) = new.filter(|_| known.as_ref().is_none_or(|known| !known.record.frozen)) {
+        make(sql, key, new, known).await?;
         known = read(sql, key).await?;
     }
-    let Some((record, _)) = known else { return Ok(None) };
+    let Some(Known { record, counted, again, .. }) = known else { return Ok(None) };
     if !record.frozen {
         return Ok(Some(record));
+    }
+    let policy = if again { UnknownPolicy::Resend } else { policy };
+    if again {
+        sql.run(NOT_AGAIN, values![&key.tenant, &key.key]).await?;
     }
     let suppressed = sql.rows(SUPPRESSED, values![&key.tenant, &key.key, &record.stream]).await?;
     let suppressed: Vec<u32> = suppressed.iter().map(|row| row.number("position")).collect::<Result<_>>()?;
     let moves = beginning(&record.recipients, &suppressed, policy);
     if !moves.is_empty() {
-        sql.run(MOVE, values![&key.tenant, &key.key, check::json(&moves)?]).await?;
+        move_all(sql, key, counted.as_ref(), &moves).await?;
         sum(sql, key).await?;
     }
     record_of(sql, key).await.map(Some)
@@ -220,12 +224,7 @@ async fn record_of<S: Sql>(sql: &mut S, key: &EmailKey) -> Result<EmailRecord, S
     Ok(record(sql, key).await?.ok_or_else(vanished)?)
 }
 
-async fn make<S: Sql>(
-    sql: &mut S,
-    key: &EmailKey,
-    new: &NewEmail,
-    earlier: Option<EmailRecord>,
-) -> Result<(), S::Fault> {
+async fn make<S: Sql>(sql: &mut S, key: &EmailKey, new: &NewEmail, earlier: Option<Known>) -> Result<(), S::Fault> {
     let bytes = new.content.as_ref().ok();
     if bytes.is_some_and(|bytes| bytes.len() > EMAIL_BYTES_MAX) {
         return Err(StoreError::Invalid(format!("a message has at most {EMAIL_BYTES_MAX} bytes")).into());
@@ -262,10 +261,60 @@ async fn make<S: Sql>(
         Some(bytes) => sql.run(MAKE_CONTENT, values![tenant, name, bytes.clone()]).await?,
         None => sql.run(NO_CONTENT, values![tenant, name]).await?,
     };
-    if earlier.as_ref().is_some_and(|record| !record.recipients.is_empty()) {
-        return Ok(());
+    match earlier {
+        Some(known) if !known.record.recipients.is_empty() => match note {
+            Some(why) => drop_recipients(sql, key, &known, &why).await,
+            None => Ok(()),
+        },
+        earlier => make_recipients(sql, key, new, (earlier.map(|known| known.record.state), note)).await,
     }
-    make_recipients(sql, key, new, (earlier.map(|record| record.state), note)).await
+}
+
+/// The message cannot be made, and those who were to get it are known already.
+async fn drop_recipients<S: Sql>(sql: &mut S, key: &EmailKey, known: &Known, why: &str) -> Result<(), S::Fault> {
+    let dropped = RecipientState::Dropped;
+    let owed = known.record.recipients.iter().filter(|one| dropped.may_follow(one.state));
+    let steps: Vec<Json> =
+        owed.map(|one| json!([one.position, one.state, dropped, 0, one.code, one.status, one.rule, why, ""])).collect();
+    if !steps.is_empty() {
+        move_all(sql, key, known.counted.as_ref(), &steps).await?;
+        sum(sql, key).await?;
+    }
+    Ok(())
+}
+
+/// Takes the steps, as [`MOVE`] has them, and counts those that were taken. Returns how many.
+async fn move_all<S: Sql>(
+    sql: &mut S,
+    key: &EmailKey,
+    counted: Option<&Counted>,
+    steps: &[Json],
+) -> Result<u64, S::Fault> {
+    let mut changes = Changes::default();
+    let moved = move_noting(sql, key, counted, steps, &mut changes).await?;
+    changes.write(sql).await?;
+    Ok(moved)
+}
+
+/// The same, but what is counted is noted, to be written down with more.
+pub(super) async fn move_noting<S: Sql>(
+    sql: &mut S,
+    key: &EmailKey,
+    counted: Option<&Counted>,
+    steps: &[Json],
+    changes: &mut Changes,
+) -> Result<u64, S::Fault> {
+    let rows = sql.rows(MOVE, values![&key.tenant, &key.key, check::json(&steps)?]).await?;
+    if let Some(counted) = counted {
+        let moved: Vec<u64> = rows.iter().map(|row| row.number("position")).collect::<Result<_>>()?;
+        let state = |word: &Json| word.as_str().and_then(|word| word.parse::<RecipientState>().ok());
+        for step in steps.iter().filter(|step| step[0].as_u64().is_some_and(|position| moved.contains(&position))) {
+            if let (Some(from), Some(to)) = (state(&step[1]), state(&step[2])) {
+                changes.moved(&key.tenant, counted, Some(from), to);
+            }
+        }
+    }
+    Ok(rows.len() as u64)
 }
 
 async fn make_recipients<S: Sql>(
@@ -284,7 +333,17 @@ async fn make_recipients<S: Sql>(
     };
     for (position, one) in (0_u32..).zip(&new.recipients) {
         let (role, hash) = (one.role.as_str(), one.address_hash.to_vec());
-        let values = values![&key.tenant, &key.key, position, role, &one.address, hash, state.as_str(), note.clone()];
+        let values = values![
+            &key.tenant,
+            &key.key,
+            position,
+            role,
+            &one.address,
+            hash,
+            state.as_str(),
+            note.clone(),
+            domain_of(&one.address)
+        ];
         sql.run(MAKE_RECIPIENT, values).await?;
     }
     if note.is_some() {
@@ -320,7 +379,7 @@ fn beginning(recipients: &[RecipientView], suppressed: &[u32], policy: UnknownPo
 }
 
 /// Writes down how far the whole message is.
-async fn sum<S: Sql>(sql: &mut S, key: &EmailKey) -> Result<(), S::Fault> {
+pub(super) async fn sum<S: Sql>(sql: &mut S, key: &EmailKey) -> Result<(), S::Fault> {
     let rows = sql.rows(RECIPIENTS, values![&key.tenant, &key.key]).await?;
     let states: Vec<RecipientState> = rows.iter().map(|row| row.word("state")).collect::<Result<_>>()?;
     let state = email_state(states.iter().copied());
@@ -339,7 +398,7 @@ pub(crate) async fn advance<S: Sql>(
     if !holds(sql, fence).await? {
         return Ok(None);
     }
-    let Some((record, job)) = read(sql, key).await? else { return Ok(None) };
+    let Some(Known { record, job, counted, .. }) = read(sql, key).await? else { return Ok(None) };
     if job != fence.job {
         return Ok(None);
     }
@@ -357,7 +416,7 @@ pub(crate) async fn advance<S: Sql>(
         }
     }
     if !steps.is_empty() {
-        sql.run(MOVE, values![&key.tenant, &key.key, check::json(&steps)?]).await?;
+        move_all(sql, key, counted.as_ref(), &steps).await?;
         sum(sql, key).await?;
     }
     if let Some(said) = said {
@@ -380,53 +439,6 @@ async fn suppress_recipient<S: Sql>(
     let (all, reason) = ("", SuppressionReason::Bounce.as_str());
     sql.run(SUPPRESS, values![&key.tenant, row.bytes("address_hash")?, all, reason, note, until]).await?;
     Ok(())
-}
-
-async fn until<S: Sql>(
-    sql: &mut S,
-    keep: Option<std::time::Duration>,
-) -> Result<Option<gristmill_core::Instant>, S::Fault> {
-    let Some(keep) = keep else { return Ok(None) };
-    let now = sql.now().await?;
-    let until = chrono::TimeDelta::from_std(keep).ok().and_then(|keep| now.checked_add_signed(keep));
-    Ok(Some(until.ok_or_else(|| StoreError::Invalid("nothing is kept on a list for so long".to_owned()))?))
-}
-
-/// Accounts for recipients that no attempt looks after any more.
-pub(crate) async fn account<S: Sql>(sql: &mut S, limit: &u32) -> Result<u64, S::Fault> {
-    let rows = sql.rows(ABANDONED, values![*limit]).await?;
-    let abandoned = rows.iter().map(|row| Ok((row.text("tenant")?, row.text("key")?, row.id::<JobId>("job_id")?)));
-    let abandoned: Vec<(String, String, JobId)> = abandoned.collect::<Result<_>>()?;
-    drop(rows);
-    let mut moved = 0;
-    for (tenant, key, job) in abandoned {
-        // Locked, and looked at again: it may have been redriven since.
-        let state = sql.row(JOB_STATE, values![job.0]).await?;
-        let state: Option<JobState> = state.map(|row| row.word("state")).transpose()?;
-        if state.is_some_and(|state| !state.is_final()) {
-            continue;
-        }
-        let key = EmailKey { tenant, key };
-        let Some((record, _)) = read(sql, &key).await? else { continue };
-        let steps: Vec<Json> = record.recipients.iter().filter_map(|one| abandoned_step(one, state)).collect();
-        moved += sql.run(MOVE, values![&key.tenant, &key.key, check::json(&steps)?]).await?;
-        sum(sql, &key).await?;
-    }
-    Ok(moved)
-}
-
-fn abandoned_step(one: &RecipientView, job: Option<JobState>) -> Option<Json> {
-    let (to, note) = match one.state {
-        // A handler ends its job well only when every recipient is settled well.
-        RecipientState::Transmitted if job == Some(JobState::Done) => (RecipientState::Sent, "its job ended well"),
-        RecipientState::Transmitted => (RecipientState::Unknown, "an attempt ended without an answer"),
-        state if !state.is_owed() => return None,
-        _ if job == Some(JobState::Cancelled) => (RecipientState::Cancelled, "its job was cancelled"),
-        _ => (RecipientState::Expired, "its job ended before a server had taken it"),
-    };
-    // What a server said last says more than that the job has ended.
-    let note = one.note.as_deref().unwrap_or(note);
-    Some(json!([one.position, one.state, to, 0, one.code, one.status, one.rule, note, ""]))
 }
 
 /// Returns what goes over the wire.
@@ -457,6 +469,9 @@ pub(crate) async fn list<S: Sql>(
     let state = filter.state.map(EmailState::as_str);
     let (tenant, after, most) = (&filter.tenant, page.after.clone(), page.rows());
     let rows = match (filter.address_hash, state) {
+        (None, state) if filter.batch.is_some() => {
+            sql.rows(LIST_IN_BATCH, values![tenant, after, most, state, filter.batch.map(|batch| batch.0)]).await?
+        }
         (Some(hash), state) => sql.rows(LIST_TO, values![tenant, after, most, state, hash.to_vec()]).await?,
         (None, Some(state)) => sql.rows(LIST_IN_STATE, values![tenant, after, most, state]).await?,
         (None, None) => sql.rows(LIST, values![tenant, after, most]).await?,
@@ -469,7 +484,7 @@ fn view(row: &impl Columns) -> Result<EmailView> {
     Ok(EmailView {
         key: row.text("key")?,
         job: row.id("job_id")?,
-        batch: row.maybe_id("batch_id")?.map(gristmill_core::id::BatchId),
+        batch: row.maybe_id("batch_id")?.map(BatchId),
         state: row.word("state")?,
         stream: row.text("stream")?,
         message_id: row.text("message_id")?,
@@ -508,6 +523,7 @@ pub(crate) async fn report<S: Sql>(sql: &mut S, report: &EmailReport) -> Result<
         return Ok(Reported::Unknown);
     };
     let (position, hash): (u32, Vec<u8>) = (row.number("position")?, row.bytes("address_hash")?);
+    let counted = counted(&row)?;
     let from: RecipientState = row.word("state")?;
     drop(row);
     if !report.to.may_follow(from) {
@@ -515,7 +531,8 @@ pub(crate) async fn report<S: Sql>(sql: &mut S, report: &EmailReport) -> Result<
     }
     let note = report.note.as_deref().map(|note| check::plain(note, check::REASON_CHARS_MAX));
     let step = json!([[position, from, report.to, 0, report.code, report.status, report.rule, note, ""]]);
-    sql.run(MOVE, values![tenant, key, check::json(&step)?]).await?;
+    let step = step.as_array().map(Vec::as_slice).unwrap_or_default();
+    move_all(sql, &report.key, counted.as_ref(), step).await?;
     sum(sql, &report.key).await?;
     if let Some(put) = &report.suppress {
         let until = until(sql, put.keep).await?;
@@ -523,66 +540,4 @@ pub(crate) async fn report<S: Sql>(sql: &mut S, report: &EmailReport) -> Result<
         sql.run(SUPPRESS, values![tenant, hash, all, reason, report.status.clone(), until]).await?;
     }
     Ok(Reported::Moved)
-}
-
-/// Puts addresses on the list.
-pub(crate) async fn suppress<S: Sql>(sql: &mut S, entries: &&[Suppression]) -> Result<u64, S::Fault> {
-    check::suppressions(entries)?;
-    // In the order of their keys, so that two processes which put the same ones there wait for each other and no more.
-    let mut ordered: Vec<&Suppression> = entries.iter().collect();
-    ordered.sort_by_key(|entry| (&entry.tenant, entry.address_hash, &entry.stream));
-    let mut put = 0;
-    for entry in ordered {
-        let until = until(sql, entry.keep).await?;
-        let note = entry.note.as_deref().map(|note| check::plain(note, check::REASON_CHARS_MAX));
-        let (hash, reason) = (entry.address_hash.to_vec(), entry.reason.as_str());
-        put += sql.run(SUPPRESS, values![&entry.tenant, hash, &entry.stream, reason, note, until]).await?;
-    }
-    Ok(put)
-}
-
-/// Takes an address off the list.
-pub(crate) async fn unsuppress<S: Sql>(
-    sql: &mut S,
-    &(tenant, hash, stream): &(&str, &[u8; 32], &str),
-) -> Result<bool, S::Fault> {
-    Ok(sql.run(UNSUPPRESS, values![tenant, hash.to_vec(), stream]).await? > 0)
-}
-
-/// Returns the entries that stand now.
-pub(crate) async fn suppressions<S: Sql>(
-    sql: &mut S,
-    &(tenant, page): &(&str, &Page),
-) -> Result<Vec<SuppressionView>, S::Fault> {
-    let (hash, stream) = after_entry(page)?;
-    let rows = sql.rows(SUPPRESSIONS, values![tenant, hash, stream, page.rows()]).await?;
-    Ok(rows.iter().map(entry).collect::<Result<_>>()?)
-}
-
-/// Returns the entries of an address that stand now.
-pub(crate) async fn suppressions_of<S: Sql>(
-    sql: &mut S,
-    &(tenant, hash): &(&str, &[u8; 32]),
-) -> Result<Vec<SuppressionView>, S::Fault> {
-    let rows = sql.rows(SUPPRESSIONS_OF, values![tenant, hash.to_vec()]).await?;
-    Ok(rows.iter().map(entry).collect::<Result<_>>()?)
-}
-
-fn entry(row: &impl Columns) -> Result<SuppressionView> {
-    Ok(SuppressionView {
-        address_sha256: hex::encode(row.bytes("address_hash")?),
-        stream: row.text("stream")?,
-        reason: row.word("reason")?,
-        note: row.maybe_text("note")?,
-        created_at: row.instant("created_at")?,
-        until: row.maybe_instant("until")?,
-    })
-}
-
-/// The key of an entry is `HASH/STREAM`. Behind nothing is everything: no hash is empty.
-fn after_entry(page: &Page) -> Result<(Vec<u8>, String)> {
-    let Some(after) = &page.after else { return Ok((Vec::new(), String::new())) };
-    let wrong = || StoreError::Invalid(format!("`{after}` is no key of an entry; it is HASH/STREAM"));
-    let (hash, stream) = after.split_once('/').ok_or_else(wrong)?;
-    Ok((hex::decode(hash).map_err(|_| wrong())?, stream.to_owned()))
 }

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use gristmill_core::id::BatchId;
+use gristmill_core::settle::Verdict;
 
 use super::complete::{end_batch, holders, refused_rows, try_sink, write_sink};
 use super::done::done;
@@ -11,6 +12,7 @@ use super::{SqliteStore, insert, stop};
 use crate::check;
 use crate::error::Result;
 use crate::group;
+use crate::sql::mailing;
 use crate::{CompleteReport, Completion, Completions, ControlReport, RefusedRow, SqlRows};
 
 #[async_trait]
@@ -45,6 +47,9 @@ impl Completions for SqliteStore {
         }
         if !follow.is_empty() {
             insert::new_jobs(&mut t, &follow).await?;
+        }
+        for messages in held.iter().filter(|one| one.verdict == Verdict::Done).filter_map(|one| one.messages.as_ref()) {
+            mailing::enqueue(&mut t, messages).await?;
         }
         let settled = held.len() as u64;
         let committed = t.commit().await?;

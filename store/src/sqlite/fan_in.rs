@@ -5,7 +5,6 @@ use gristmill_core::batch::BatchState;
 use gristmill_core::definition::AggregateJob;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::{JobState, NewJob, Priority};
-use gristmill_core::settle::SNOOZES_MAX;
 use serde_json::json;
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
@@ -96,7 +95,7 @@ pub(super) fn aggregate(batch: &BatchProgress, row: &SqliteRow) -> Result<JobRow
         kind: job.kind,
         state: JobState::Queued,
         max_attempts: job.max_attempts,
-        max_snoozes: SNOOZES_MAX,
+        max_snoozes: job.max_snoozes,
         version: 1,
         timeout_ms: job_row::millis(job.timeout),
         retry: check::json(&job.retry)?,

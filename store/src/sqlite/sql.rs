@@ -17,7 +17,7 @@ use crate::sql::batch_ends::Reported;
 use crate::sql::{Columns, Creating, Sql, Value};
 
 /// What has another name here. Parameters need no types, and the one writer locks no rows.
-const WORDS: [(&str, &str); 24] = [
+const WORDS: [(&str, &str); 28] = [
     ("json_array_elements_text(", "json_each("),
     ("json_array_elements(", "json_each("),
     // Instants are microseconds here, and ids are their bytes.
@@ -28,6 +28,8 @@ const WORDS: [(&str, &str); 24] = [
     ("GREATEST(", "max("),
     ("LEAST(", "min("),
     ("strpos(", "instr("),
+    ("decode(", "unhex("),
+    (", 'hex')", ")"),
     // PostgreSQL chooses its index by itself.
     ("/* INDEXED BY job_listed */", "INDEXED BY job_listed"),
     ("/* INDEXED BY job_in_batch */", "INDEXED BY job_in_batch"),
@@ -43,7 +45,9 @@ const WORDS: [(&str, &str); 24] = [
     ("::json", ""),
     ("::smallint", ""),
     (" FOR SHARE", ""),
+    (" FOR NO KEY UPDATE", ""),
     (" FOR UPDATE SKIP LOCKED", ""),
+    (" FOR UPDATE OF r", ""),
     (" FOR UPDATE", ""),
 ];
 

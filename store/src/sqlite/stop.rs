@@ -27,10 +27,30 @@ macro_rules! chunks_in {
     };
 }
 
+/// The first messages of one state, of which a mailing may have as many as it has recipients.
+macro_rules! messages_in {
+    ($state:literal) => {
+        concat!(
+            " UNION ALL SELECT id FROM (SELECT id FROM job INDEXED BY job_in_batch WHERE batch_id = ?1 AND state = '",
+            $state,
+            "' AND kind = 'email' AND NOT ?2 ORDER BY id LIMIT ?3)"
+        )
+    };
+}
+
 /// Those of all states.
 macro_rules! chunks {
     () => {
-        concat!(chunks_in!("queued"), " UNION ALL ", chunks_in!("retry"), " UNION ALL ", chunks_in!("scheduled"))
+        concat!(
+            chunks_in!("queued"),
+            " UNION ALL ",
+            chunks_in!("retry"),
+            " UNION ALL ",
+            chunks_in!("scheduled"),
+            messages_in!("queued"),
+            messages_in!("retry"),
+            messages_in!("scheduled")
+        )
     };
 }
 
@@ -44,8 +64,8 @@ const CHUNKS: &str = concat!(
 
 const ANY_CHUNK: &str = concat!("SELECT EXISTS (", chunks!(), ") AS any_left");
 
-/// Whatever runs, however many chunks come before it; and the few jobs of a batch that are no chunks: its aggregate, its
-/// callbacks. The chunks are left out as two ranges, so that they are not read.
+/// Whatever runs, however many chunks come before it; and the few jobs of a batch that are neither chunks nor messages:
+/// its aggregate, its callbacks. What there may be many of is left out as ranges, so that it is not read.
 const FIRST: &str = concat!(
     "SELECT state, ",
     moved_columns!(),
@@ -57,7 +77,14 @@ const FIRST: &str = concat!(
         WHERE batch_id = ?1 AND state IN ('scheduled', 'queued', 'running', 'retry') AND kind < 'chunk' AND NOT ?2
         UNION ALL
         SELECT id FROM job INDEXED BY job_in_batch
-        WHERE batch_id = ?1 AND state IN ('scheduled', 'queued', 'running', 'retry') AND kind > 'chunk' AND NOT ?2)
+        WHERE batch_id = ?1 AND state = 'running' AND kind = 'email' AND NOT ?2
+        UNION ALL
+        SELECT id FROM job INDEXED BY job_in_batch
+        WHERE batch_id = ?1 AND state IN ('scheduled', 'queued', 'running', 'retry') AND kind > 'chunk' AND kind < 'email'
+          AND NOT ?2
+        UNION ALL
+        SELECT id FROM job INDEXED BY job_in_batch
+        WHERE batch_id = ?1 AND state IN ('scheduled', 'queued', 'running', 'retry') AND kind > 'email' AND NOT ?2)
       ORDER BY id"
 );
 

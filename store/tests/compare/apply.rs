@@ -382,7 +382,7 @@ impl Told<'_> {
         };
         let reported_as = store.email_report(&report).await?;
         let entries = store.suppressions(TENANTS[0], &Page { after: None, limit: 10 }).await?;
-        let accounted = store.email_account(1).await?;
+        let accounted = store.email_account(None, 1).await?.moved;
         Ok(format!("moved {moved:?}, {reported_as}, {} on the list, {accounted} accounted for", entries.len()))
     }
 

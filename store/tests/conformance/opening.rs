@@ -30,7 +30,7 @@ async fn migrating_again_changes_nothing(store: TestStore) {
 }
 
 /// Every table, each before those that it looks at.
-const TABLES: [&str; 53] = [
+const TABLES: [&str; 55] = [
     "access_identity",
     "access_answer",
     "access_recovery",
@@ -62,6 +62,8 @@ const TABLES: [&str; 53] = [
     "email_content",
     "email_recipient",
     "email",
+    "mailing_count",
+    "mailing",
     "suppression",
     "worker",
     "schedule_tick",

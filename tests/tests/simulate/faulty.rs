@@ -19,6 +19,7 @@ use gristmill_core::id::{BatchId, JobId, KeyId, LinkId, OperationId, SessionId, 
 use gristmill_core::job::{ClaimedJob, Fence, JobState, NewJob};
 use gristmill_core::job_edit::JobEdit;
 use gristmill_core::letter::UnknownPolicy;
+use gristmill_core::mailing::MailSpec;
 use gristmill_store::accounts::*;
 use gristmill_store::*;
 use gristmill_testkit::Random;
@@ -420,7 +421,12 @@ delegate! {
     email(key: &EmailKey) -> Option<EmailRecord>;
     email_begin(key: &EmailKey, fence: &Fence, new: Option<&NewEmail>, policy: UnknownPolicy) -> Option<EmailRecord>;
     email_move(key: &EmailKey, fence: &Fence, moves: &[RecipientMove], said: Option<&EmailSaid>) -> Option<Vec<u32>>;
-    email_account(limit: u32) -> u64;
+    email_account(after: Option<&EmailKey>, limit: u32) -> EmailsAccounted;
+    mailing(tenant: &str, batch: BatchId) -> Vec<MailingVariant>;
+    mailings(tenant: &str, limit: u32) -> Vec<MailingView>;
+    hold_mailing(tenant: &str, batch: BatchId, spec: &MailSpec) -> Option<String>;
+    email_again(tenant: &str, batch: BatchId, after: Option<JobId>, limit: u32, dry_run: bool) -> Vec<JobId>;
+    email_stats(filter: &StatsFilter) -> Vec<EmailStat>;
     email_content(key: &EmailKey) -> Option<Vec<u8>>;
     email_attempts(key: &EmailKey) -> Vec<EmailAttempt>;
     emails(filter: &EmailFilter, page: &Page) -> Vec<EmailView>;

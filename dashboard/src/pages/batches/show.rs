@@ -20,6 +20,7 @@ use super::zoom::Zoom;
 use crate::api::batches::find;
 use crate::gate::{Allowed, Caller, Paging, Parameters, Params, Path, Query, perm};
 use crate::live::Topic;
+use crate::pages::email::funnels;
 use crate::pages::parts::batch::{progress, shares};
 use crate::pages::parts::copies::{copies, copy};
 use crate::pages::parts::eta as eta_part;
@@ -64,6 +65,7 @@ pub(super) async fn show(
     let main = html! {
         (title(&caller, &view, &batch))
         (summary(&view, &batch, &near))
+        (funnels::of_batch(&caller, &view, id).await)
         (grid::panel(&caller, &view, &batch, wanted.zoom, &near).await)
         @if batch.chunks > 0 { (timeline::panel(&caller, &view, &batch, wanted.zoom, &near).await) }
         (record::panel(&caller, &view, &batch, wanted.before, &near).await)

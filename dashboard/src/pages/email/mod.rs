@@ -1,9 +1,11 @@
 //! Emails: the list, one email with its recipients and what was said, and the addresses to which nothing is sent.
 
+pub(crate) mod funnels;
 mod message;
 mod suppressions;
 
 use gristmill_core::access::Permission;
+use gristmill_core::id::BatchId;
 use gristmill_core::letter::RecipientState;
 use gristmill_mail::compose::address_hash;
 use gristmill_store::{EmailFilter, EmailState, EmailView};
@@ -27,6 +29,7 @@ pub(super) fn routes() -> Routes {
         .get("/email", "Emails, newest first", list)
         .get("/email/messages/{email}", "An email: where it is for each recipient, and what was said", message::show)
         .post("/email/messages/{email}/resend", "Send an email once more, as a message of its own", message::resend)
+        .post("/batches/{batch}/mailing/resend", "Try the messages of a batch again that were put off", funnels::resend)
         .get("/email/suppressions", "The addresses to which nothing is sent", suppressions::list)
         .post("/email/suppressions", "Put addresses on the list of those to which nothing is sent", suppressions::add)
         .post("/email/suppressions/remove", "Take an address off that list", suppressions::remove)
@@ -37,6 +40,7 @@ pub(super) fn routes() -> Routes {
 struct Wanted {
     state: Option<EmailState>,
     address: Option<String>,
+    batch: Option<BatchId>,
 }
 
 impl Parameters for Wanted {
@@ -44,18 +48,25 @@ impl Parameters for Wanted {
         Self {
             state: filters::value(query, "state", "Only those that are so far"),
             address: filters::text(query, "address", "Only those with this recipient"),
+            batch: filters::value(query, "batch", "Only those of this batch"),
         }
     }
 }
 
 impl Wanted {
-    fn limits(&self) -> [(&'static str, Option<&str>); 2] {
-        [("state", self.state.map(EmailState::as_str)), ("address", self.address.as_deref())]
+    fn batch(&self) -> Option<String> {
+        self.batch.map(|batch| batch.to_string())
+    }
+
+    fn limits<'a>(&'a self, batch: &'a Option<String>) -> [(&'static str, Option<&'a str>); 3] {
+        let state = self.state.map(EmailState::as_str);
+        [("state", state), ("address", self.address.as_deref()), ("batch", batch.as_deref())]
     }
 
     fn command(&self) -> String {
+        let batch = self.batch();
         let flag = |(name, value): (&str, Option<&str>)| Some(format!(" --{name} {}", shell(value?)));
-        format!("gristmill mail list{}", self.limits().into_iter().filter_map(flag).collect::<String>())
+        format!("gristmill mail list{}", self.limits(&batch).into_iter().filter_map(flag).collect::<String>())
     }
 }
 
@@ -100,13 +111,16 @@ async fn list(
         tenant: caller.tenant().to_owned(),
         state: wanted.state,
         address_hash: asked_of(&caller, wanted.address.as_deref().map(address_hash))?,
+        batch: wanted.batch,
     };
+    let batch = wanted.batch();
     let emails = view.read(caller.store().emails(&filter, &paging.0)).await?;
     let next = paging.next(&emails, |email| email.key.clone());
     let emails: Vec<EmailView> = emails.into_iter().map(|email| shown(&caller, email)).collect();
     let main = html! {
         (head("Emails", "Each is a job. Sent means that a server has taken it, not that it has arrived.", Markup::default()))
         (places("/email"))
+        (funnels::last(&caller, &view).await)
         (panel("list", "Messages, newest first", html! {
             (form(&caller, &wanted))
             @if emails.is_empty() { (nothing(&wanted)) } @else {
@@ -114,7 +128,7 @@ async fn list(
                 (pager(&view, emails.len(), next.as_deref()))
             }
         }))
-        (copies(&wanted.command(), &path("/api/v1/emails", &wanted.limits())))
+        (copies(&wanted.command(), &path("/api/v1/emails", &wanted.limits(&batch))))
     };
     Ok(view.page(&caller, Head::new("Emails", "/email").poll(15), main))
 }

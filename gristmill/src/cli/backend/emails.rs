@@ -1,20 +1,20 @@
 //! Emails: list, show, the message, resend; the list of addresses to which nothing is sent.
 
 use gristmill_client::http::Call;
-use gristmill_core::duration::Span;
-use gristmill_core::id::JobId;
+use gristmill_core::duration::{self, Span};
+use gristmill_core::id::{BatchId, JobId};
 use gristmill_service::Order;
 use gristmill_service::control::add;
-use gristmill_service::documents::{EmailDocument, EnqueuedOneDocument, ReportDocument};
+use gristmill_service::documents::{EmailDocument, EnqueuedOneDocument, MailingDocument, ReportDocument};
 use gristmill_store::{
-    ControlReport, EMAIL_BYTES_MAX, EmailFilter, EmailKey, EmailView, Page, SUPPRESSIONS_MAX, Suppression,
-    SuppressionView,
+    ControlReport, EMAIL_BYTES_MAX, EmailFilter, EmailKey, EmailStat, EmailView, Page, SUPPRESSIONS_MAX, StatsFilter,
+    Suppression, SuppressionView,
 };
 use serde_json::json;
 
 use super::{Backend, paged, part};
 use crate::cli::context::internal;
-use crate::exit_code::{Exit, Result};
+use crate::exit_code::{CommandError, Exit, Result};
 
 impl Backend<'_> {
     /// A page of emails.
@@ -24,6 +24,7 @@ impl Backend<'_> {
             Self::Server(server) => {
                 let hash = filter.address_hash.map(hex::encode);
                 let call = Call::get(&["emails"]).maybe("state", filter.state).maybe("address_sha256", hash);
+                let call = call.maybe("batch", filter.batch);
                 server.look(&paged(call, page)).await
             }
         }
@@ -73,6 +74,47 @@ impl Backend<'_> {
                 Ok(EnqueuedOneDocument { job })
             }
             Self::Server(server) => server.change(Call::post(&["emails", &part(job), "resend"]), order).await,
+        }
+    }
+
+    /// How many recipients are in which state.
+    pub(crate) async fn email_stats(&self, filter: &StatsFilter) -> Result<Vec<EmailStat>> {
+        match self {
+            Self::Store(local) => Ok(local.store().email_stats(filter).await?),
+            Self::Server(server) => {
+                let call = Call::get(&["email-stats"])
+                    .param("by", filter.by)
+                    .param("limit", filter.limit)
+                    .maybe("batch", filter.batch)
+                    .maybe("template", filter.template.as_deref())
+                    .maybe("stream", filter.stream.as_deref())
+                    .maybe("domain", filter.domain.as_deref())
+                    .maybe("since", filter.since.map(duration::format));
+                server.look(&call).await
+            }
+        }
+    }
+
+    /// How far the mailing of a batch is.
+    pub(crate) async fn mailing(&self, batch: BatchId) -> Result<MailingDocument> {
+        match self {
+            Self::Store(local) => {
+                let missing = || CommandError::not_found(format!("there is no batch {batch}"));
+                local.store().batch(local.tenant(), batch).await?.ok_or_else(missing)?;
+                Ok(local.service.mailing(local.tenant(), batch).await?)
+            }
+            Self::Server(server) => server.look(&Call::get(&["batches", &part(batch), "mailing"])).await,
+        }
+    }
+
+    /// Tries messages of a batch again.
+    pub(crate) async fn resend_mailing(&self, order: &Order, batch: BatchId) -> Result<ControlReport> {
+        match self {
+            Self::Store(local) => Ok(local.service.resend_mailing(order, batch).await?),
+            Self::Server(server) => {
+                let call = Call::post(&["batches", &part(batch), "mailing", "resend"]);
+                Ok(server.change::<ReportDocument>(call, order).await?.into())
+            }
         }
     }
 

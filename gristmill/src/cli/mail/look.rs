@@ -15,14 +15,14 @@ use crate::exit_code::{CommandError, Exit, Result};
 
 pub(super) async fn list(
     context: &CommandContext,
-    state: Option<String>,
-    address: Option<String>,
+    (state, address, batch): (Option<String>, Option<String>, Option<String>),
     paging: &Paging,
 ) -> Result<Exit> {
     let filter = EmailFilter {
         tenant: context.tenant.clone(),
         state: state.as_deref().map(state_of).transpose()?,
         address_hash: address.as_deref().map(address_hash),
+        batch: batch.as_deref().map(|text| id("batch", text)).transpose()?,
     };
     let found = context.backend().await?.emails(&filter, &paging.page()).await?;
     let columns = ["ID", "STATE", "STREAM", "TO", "SUBJECT", "CREATED", "MOVED"];

@@ -4,6 +4,7 @@ mod bounce;
 mod dkim;
 mod look;
 mod send;
+pub(crate) mod stats;
 mod steer;
 mod suppress;
 mod template;
@@ -37,9 +38,14 @@ enum Verb {
         /// Only those with this recipient
         #[arg(long, value_name = "ADDRESS")]
         address: Option<String>,
+        /// Only those of this batch
+        #[arg(long, value_name = "BATCH", conflicts_with = "address")]
+        batch: Option<String>,
         #[command(flatten)]
         paging: Paging,
     },
+    Stats(stats::Stats),
+    Preview(stats::Preview),
     /// One email: where it is for each recipient, and why
     Show {
         /// The id of its job
@@ -73,15 +79,22 @@ enum Verb {
         #[command(flatten)]
         dry: DryRun,
     },
-    /// Send an email once more to all of its recipients, as a message of its own
+    /// Send an email once more as a message of its own; or try those of a batch again that were put off or are unknown
     #[command(before_help = "Examples:
   gristmill mail resend 0198f9c1-… --dry-run
   gristmill mail resend 0198f9c1-…
+  gristmill mail resend --batch 0198f9c1-… --dry-run
 
-Whoever got the first one gets a second one. For those who did not get it alone, use `gristmill mail retry`.")]
+Whoever got the first one gets a second one. For those who did not get it alone, use `gristmill mail retry`.
+With --batch the same messages are tried again, now, for recipients that were put off, and for those of whom it is
+unknown whether they have it: these may get it twice, and are marked.")]
     Resend {
         /// The id of its job
-        id: String,
+        #[arg(required_unless_present = "batch", conflicts_with = "batch")]
+        id: Option<String>,
+        /// All of a batch whose recipients are deferred or unknown
+        #[arg(long, value_name = "BATCH")]
+        batch: Option<String>,
         #[command(flatten)]
         dry: DryRun,
     },
@@ -103,13 +116,16 @@ impl Mail {
     pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
         match self.verb {
             Verb::Send(send) => send.run(context).await,
-            Verb::List { state, address, paging } => look::list(context, state, address, &paging).await,
+            Verb::List { state, address, batch, paging } => look::list(context, (state, address, batch), &paging).await,
+            Verb::Stats(stats) => stats.run(context).await,
+            Verb::Preview(preview) => preview.run(context).await,
             Verb::Show { id } => look::show(context, &id).await,
             Verb::Trace { id } => look::trace(context, &id).await,
             Verb::Raw { id } => look::raw(context, &id).await,
             Verb::Retry { ids, dry } => steer::retry(context, &ids, &dry).await,
             Verb::Cancel { ids, dry } => steer::cancel(context, &ids, &dry).await,
-            Verb::Resend { id, dry } => steer::resend(context, &id, &dry).await,
+            Verb::Resend { id: Some(id), dry, .. } => steer::resend(context, &id, &dry).await,
+            Verb::Resend { batch, dry, .. } => steer::resend_batch(context, &batch.unwrap_or_default(), &dry).await,
             Verb::Suppress(suppress) => suppress.run(context).await,
             Verb::Template(template) => template.run(context),
             Verb::Dkim(dkim) => dkim.run(context),

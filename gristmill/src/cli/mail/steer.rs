@@ -1,6 +1,6 @@
 //! Emails: retry, cancel, resend.
 
-use gristmill_core::id::JobId;
+use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::JobState;
 use gristmill_service::documents::{EnqueuedOneDocument, WouldResendDocument};
 
@@ -34,6 +34,14 @@ pub(super) async fn cancel(context: &CommandContext, ids: &[String], dry: &DryRu
     let jobs = ids.iter().map(|text| id("job", text)).collect::<Result<Vec<JobId>>>()?;
     let cancelled = Named::each(jobs, async |job| backend.cancel_job(&order, job).await).await?;
     cancelled.report(context, |done| report(context, dry.dry_run, "called off", "would be called off", done))
+}
+
+/// Tries the messages of a batch again whose recipients were put off, or of whom it is unknown whether they have it.
+pub(super) async fn resend_batch(context: &CommandContext, text: &str, dry: &DryRun) -> Result<Exit> {
+    let batch = id::<BatchId>("batch", text)?;
+    let done = context.backend().await?.resend_mailing(&context.order(dry.dry_run), batch).await?;
+    report(context, dry.dry_run, "messages tried again", "messages that would be tried again", &done);
+    Ok(Exit::Success)
 }
 
 pub(super) async fn resend(context: &CommandContext, text: &str, dry: &DryRun) -> Result<Exit> {
