@@ -22,6 +22,7 @@
 //! * [`retry`]: how long to wait before the next attempt.
 //! * [`backoff`]: every other wait that grows, and the curve that they share.
 //! * [`letter`]: where an email is for each of its recipients, and which step may follow.
+//! * [`mail_flow`]: through which relay mail is sent, and how fast to which domain.
 //! * [`mod@eta`]: when a batch will have ended, as a range.
 //! * [`item_patch`]: how a quarantined item is changed before it is redriven.
 //! * [`callback`]: whom a batch notifies, and when.
@@ -65,6 +66,7 @@ pub mod json;
 pub mod letter;
 pub mod limit;
 pub mod login;
+pub mod mail_flow;
 pub mod membership;
 pub mod one_or_many;
 pub mod operation;

@@ -382,7 +382,7 @@ async fn suppress_recipient<S: Sql>(
     Ok(())
 }
 
-async fn until<S: Sql>(
+pub(super) async fn until<S: Sql>(
     sql: &mut S,
     keep: Option<std::time::Duration>,
 ) -> Result<Option<gristmill_core::Instant>, S::Fault> {

@@ -17,6 +17,7 @@ pub(crate) mod email;
 pub(crate) mod expiry;
 pub(crate) mod history;
 pub(crate) mod logs;
+pub(crate) mod mail_flow;
 pub(crate) mod operations;
 pub(crate) mod outbox;
 pub(crate) mod poison;

@@ -30,7 +30,7 @@ async fn migrating_again_changes_nothing(store: TestStore) {
 }
 
 /// Every table, each before those that it looks at.
-const TABLES: [&str; 53] = [
+const TABLES: [&str; 56] = [
     "access_identity",
     "access_answer",
     "access_recovery",
@@ -63,6 +63,9 @@ const TABLES: [&str; 53] = [
     "email_recipient",
     "email",
     "suppression",
+    "mail_relay",
+    "mail_domain",
+    "mail_wait",
     "worker",
     "schedule_tick",
     "schedule_backfill",
