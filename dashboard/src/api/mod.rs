@@ -17,6 +17,7 @@ pub(crate) mod limits;
 pub(crate) mod lines;
 mod links;
 mod live;
+mod mail_flow;
 mod me;
 mod openapi;
 pub(crate) mod operations;
@@ -54,6 +55,7 @@ pub fn routes() -> Routes {
         queues::routes(),
         history::routes(),
         limits::routes(),
+        mail_flow::routes(),
         schedules::routes(),
         triggers::routes(),
         workers::routes(),

@@ -60,8 +60,9 @@ pub use gristmill_store::accounts::{
 pub use gristmill_store::{
     AcknowledgementView as AcknowledgementDocument, AttemptView as AttemptDocument, BackfillView as BackfillDocument,
     BatchDocument, CallbackDocument, CountsDocument, EmailView as EmailRowDocument, Enqueued as EnqueuedDocument,
-    FailureDocument, LimitView as LimitDocument, LogView as AttemptLogDocument, MigrationStatus as MigrationsDocument,
-    News, OperationView as OperationDocument, PauseView as PauseDocument, PoisonView as PoisonDocument,
+    FailureDocument, LimitView as LimitDocument, LogView as AttemptLogDocument, MailDomainView as MailDomainDocument,
+    MailRelayView as MailRelayDocument, MigrationStatus as MigrationsDocument, News,
+    OperationView as OperationDocument, PauseView as PauseDocument, PoisonView as PoisonDocument,
     QuarantineView as QuarantineItemDocument, SuppressionView as SuppressionDocument, TableSize as TableSizeDocument,
     TickView as TickDocument, WorkerView as WorkerDocument,
 };

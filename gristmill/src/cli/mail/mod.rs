@@ -2,6 +2,7 @@
 
 mod bounce;
 mod dkim;
+mod flow;
 mod look;
 mod send;
 mod steer;
@@ -88,6 +89,12 @@ Whoever got the first one gets a second one. For those who did not get it alone,
     /// The addresses to which nothing is sent
     #[command(subcommand)]
     Suppress(suppress::Suppress),
+    /// The servers that mail goes through
+    #[command(subcommand)]
+    Relay(flow::Relay),
+    /// Recipients' domains: how fast they may be sent to, and whether at all
+    #[command(subcommand)]
+    Domain(flow::Domain),
     /// The templates that messages are made from
     #[command(subcommand)]
     Template(template::Template),
@@ -111,6 +118,8 @@ impl Mail {
             Verb::Cancel { ids, dry } => steer::cancel(context, &ids, &dry).await,
             Verb::Resend { id, dry } => steer::resend(context, &id, &dry).await,
             Verb::Suppress(suppress) => suppress.run(context).await,
+            Verb::Relay(relay) => relay.run(context).await,
+            Verb::Domain(domain) => domain.run(context).await,
             Verb::Template(template) => template.run(context),
             Verb::Dkim(dkim) => dkim.run(context),
             Verb::Bounce(bounce) => bounce.run(context).await,
