@@ -38,6 +38,9 @@ pub const EMAIL_SENT: Backoff = Backoff::millis(100, 1_000).factor(10);
 /// for nothing.
 pub const MAIL_UNREACHED: Backoff = Backoff::millis(15_000, 900_000);
 
+/// Asking for a mail relay or a domain again that has no place for a message just now.
+pub const MAIL_TURN: Backoff = Backoff::millis(1_000, 60_000);
+
 /// How waits grow: from `base`, by `factor` with each failure, up to `cap`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {

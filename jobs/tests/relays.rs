@@ -110,7 +110,7 @@ async fn breaking() -> u16 {
 #[tokio::test]
 async fn the_next_relay_takes_what_breaks_off_before_the_final_dot() {
     let (env, second) = (TestEnv::new().await, FakeSmtp::start(&[]).await);
-    std::fs::write(env.folder.path().join("large.bin"), vec![b'x'; 14 * 1024 * 1024]).expect("written");
+    std::fs::write(env.folder.path().join("large.bin"), vec![b'x'; 6 * 1024 * 1024]).expect("written");
     let attachments = Some(env.folder.path().display().to_string());
     let settings = MailSettings { attachments, ..two(breaking().await, second.port) };
     let handler = EmailHandler::new(&settings).expect("a handler");
@@ -149,6 +149,11 @@ async fn a_relay_that_keeps_failing_is_left_alone_and_its_jobs_wait_without_an_a
     assert_eq!((known.relays[0].breaker.state, known.relays[0].breaker.fault), (BreakerState::Open, false));
     let (finish, context) = send(&env, &handler, to("ada@example.org")).await;
     assert!(is_held(&finish) && error(&finish).contains("mail relay list"), "{}", error(&finish));
+    assert!(
+        matches!(finish.ending, Ending::Snoozed { wait } if wait >= Duration::from_secs(29)),
+        "{:?}",
+        finish.ending
+    );
     let key = EmailKey { tenant: context.job.tenant.clone(), key: context.job.fence.job.to_string() };
     assert_eq!(env.store.email(&key).await.expect("asked"), None, "it was not even made");
     // Another worker knows it from the store alone.

@@ -51,10 +51,18 @@ fn free_port() -> u16 {
     listener.local_addr().expect("its own").port()
 }
 
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+fn listens(port: u16) -> bool {
+    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+/// Waits for a condition that another program brings about, and says in no other way.
+#[expect(clippy::disallowed_methods, reason = "another program gives no event")]
+fn wait_until(mut done: impl FnMut() -> bool, what: impl FnOnce() -> String) {
     let until = Instant::now() + PATIENCE;
     while !done() {
-        assert!(Instant::now() < until, "{what}: not within {PATIENCE:?}");
+        if Instant::now() >= until {
+            panic!("{}: not within {PATIENCE:?}", what());
+        }
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -93,7 +101,7 @@ impl Programs {
         let address = format!("127.0.0.1:{port}");
         let child = command.args(flags).args([address.as_str(), "100"]).stderr(Stdio::null()).spawn();
         let sink = Sink { port, child: child.expect("smtp-sink starts") };
-        wait_until("smtp-sink listens", || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok());
+        wait_until(|| listens(port), || "smtp-sink listens".to_owned());
         sink
     }
 
@@ -115,7 +123,7 @@ impl Programs {
         command.arg("-c").arg(&config).arg("-d").env("MAIL_CONFIG", &config).stderr(Stdio::null());
         let child = command.spawn().expect("Postfix starts");
         let server = Postfix { port, folder: folder.to_owned(), child };
-        wait_until("Postfix listens", || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok());
+        wait_until(|| listens(port), || "Postfix listens".to_owned());
         Some(server)
     }
 
@@ -241,11 +249,8 @@ impl Postfix {
             read.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect()
         };
         let log = || fs::read_to_string(self.folder.join("data/log")).unwrap_or_default();
-        let until = Instant::now() + PATIENCE;
-        while files().len() < many {
-            assert!(Instant::now() < until, "{user} has {} of {many} messages: {}", files().len(), log());
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let said = || format!("{user} has {} of {many} messages: {}", files().len(), log());
+        wait_until(|| files().len() >= many, said);
         files().iter().map(|path| fs::read(path).expect("read")).collect()
     }
 }

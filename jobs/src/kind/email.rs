@@ -151,10 +151,10 @@ impl EmailHandler {
         if domains.is_empty() {
             return Ok(Admission::default());
         }
-        if let Some((why, wait)) = relays.all_paused(&context.store).await {
+        if let Some((why, wait)) = relays.all_paused(&context.store, context.job.snoozes).await {
             return Err(Finish::held(why, wait));
         }
-        let asking = (context.job.tenant.as_str(), context.job.fence.job);
+        let asking = (context.job.tenant.as_str(), context.job.fence.job, context.job.snoozes);
         let admission = relays.admit(&context.store, asking, &domains).await.map_err(store_failed)?;
         match admission.holds_all() {
             Some((why, wait)) => Err(Finish::held(why, wait)),
@@ -304,7 +304,9 @@ impl EmailHandler {
             moves.push(moved);
         }
         let said = EmailSaid { server: report.server.clone(), transcript: report.transcript.clone() };
-        if let Err(finish) = held.record(&moves, &said).await {
+        // Where no server was asked, there is nothing that one has said.
+        let said = (!said.server.is_empty()).then_some(&said);
+        if let Err(finish) = held.record(&moves, said).await {
             // The end of the job says the same of all of them, once the store can be written to.
             if conclude(&standings) != Conclusion::Done {
                 return Err(finish);
@@ -375,9 +377,9 @@ impl<'a> Held<'a> {
 
     /// Records what became of the recipients. It has become so, whatever the store says: trying harder only spares a
     /// later attempt the doubt.
-    async fn record(&self, moves: &[RecipientMove], said: &EmailSaid) -> Result<(), Finish> {
+    async fn record(&self, moves: &[RecipientMove], said: Option<&EmailSaid>) -> Result<(), Finish> {
         for attempt in 1.. {
-            match self.step(moves, Some(said)).await {
+            match self.step(moves, said).await {
                 Ok(Some(_)) => return Ok(()),
                 Ok(None) => return Err(Finish::failed(LOST)),
                 Err(error) if attempt >= RECORD_TRIES => return Err(store_failed(error)),

@@ -1,11 +1,12 @@
 //! Several relays: which of them takes a message, what becomes of it when one fails, and what all workers know of them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use gristmill_core::Instant;
+use gristmill_core::backoff;
 use gristmill_core::id::JobId;
 use gristmill_core::letter::envelope_id;
 use gristmill_core::mail_flow::{BreakerState, Candidate, DomainEvent, RelayEvent, Standing, choose, domain_of, pace};
@@ -36,7 +37,13 @@ pub struct Relays {
     /// The messages that each has taken and that are not noted yet.
     took: Vec<AtomicU32>,
     domains: Domains,
+    /// Until when each has no place, by its rate or by what it may take today.
+    full: Vec<Mutex<Option<tokio::time::Instant>>>,
     seen: Mutex<Option<Arc<Seen>>>,
+    /// Whether something has changed what was seen.
+    stale: AtomicBool,
+    /// Whether the relays were noted as being there.
+    known: AtomicBool,
     /// Held by the one that looks.
     looking: tokio::sync::Mutex<()>,
 }
@@ -100,9 +107,12 @@ impl Relays {
         let connections = relays.iter().map(|relay| relay.connections).sum();
         Ok(Self {
             took: relays.iter().map(|_| AtomicU32::new(0)).collect(),
+            full: relays.iter().map(|_| Mutex::default()).collect(),
             domains: Domains::new(settings, connections)?,
             relays,
             seen: Mutex::default(),
+            stale: AtomicBool::new(false),
+            known: AtomicBool::new(false),
             looking: tokio::sync::Mutex::default(),
         })
     }
@@ -110,7 +120,7 @@ impl Relays {
     /// What all workers know, no older than a second, or what was known last when the store does not answer.
     async fn seen(&self, store: &StoreHandle) -> Option<Arc<Seen>> {
         let known = || self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let fresh = |seen: &Arc<Seen>| seen.at.elapsed() < FRESH;
+        let fresh = |seen: &Arc<Seen>| seen.at.elapsed() < FRESH && !self.stale.load(Ordering::Acquire);
         if let Some(seen) = known().filter(fresh) {
             return Some(seen);
         }
@@ -119,7 +129,8 @@ impl Relays {
         if last.as_ref().is_some_and(fresh) {
             return last;
         }
-        self.note_taken(store, last.is_none()).await;
+        self.stale.store(false, Ordering::Release);
+        self.note_taken(store).await;
         match store.mail_flow().await {
             Ok(flow) => {
                 let seen = Arc::new(Seen { flow, at: tokio::time::Instant::now() });
@@ -133,13 +144,24 @@ impl Relays {
         }
     }
 
-    /// Forgets what is known: something has changed it.
+    /// What is known is looked up again: something has changed it.
     fn look_again(&self) {
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.stale.store(true, Ordering::Release);
+    }
+
+    /// Whether a relay can be asked now, as far as this worker knows.
+    fn standing(&self, place: usize, seen: &Seen) -> Standing {
+        let full = *self.full[place].lock().unwrap_or_else(PoisonError::into_inner);
+        let left = full.and_then(|until| until.checked_duration_since(tokio::time::Instant::now()));
+        match (seen.standing(&self.relays[place]), left.filter(|left| !left.is_zero())) {
+            (Standing::Usable, Some(left)) => Standing::Paused(Some(seen.now() + left)),
+            (standing, _) => standing,
+        }
     }
 
     /// Notes how many messages each relay has taken since the last time; at first, that it is there.
-    async fn note_taken(&self, store: &StoreHandle, first: bool) {
+    async fn note_taken(&self, store: &StoreHandle) {
+        let first = !self.known.swap(true, Ordering::Relaxed);
         for (relay, took) in self.relays.iter().zip(&self.took) {
             match took.swap(0, Ordering::Relaxed) {
                 0 if !first => {}
@@ -165,7 +187,7 @@ impl Relays {
     pub async fn admit(
         &self,
         store: &StoreHandle,
-        (tenant, job): (&str, JobId),
+        (tenant, job, snoozes): (&str, JobId, u32),
         domains: &BTreeSet<String>,
     ) -> Result<Admission<'_>, StoreError> {
         let seen = self.seen(store).await;
@@ -181,7 +203,7 @@ impl Relays {
                 Ok(begun) => begun,
                 Err(wait) => {
                     let what = if wait == STALLED { "does not answer" } else { "has as many messages as it may" };
-                    admission.held.insert(domain.clone(), (format!("{domain} {what}"), spread(wait)));
+                    admission.held.insert(domain.clone(), (format!("{domain} {what}"), patient(wait, snoozes)));
                     continue;
                 }
             };
@@ -201,13 +223,13 @@ impl Relays {
     }
 
     /// How long until a relay may be asked, when none may be now.
-    pub async fn all_paused(&self, store: &StoreHandle) -> Option<(String, Duration)> {
+    pub async fn all_paused(&self, store: &StoreHandle, snoozes: u32) -> Option<(String, Duration)> {
         let seen = self.seen(store).await?;
-        let standings: Vec<Standing> = self.relays.iter().map(|relay| seen.standing(relay)).collect();
+        let standings: Vec<Standing> = (0..self.relays.len()).map(|place| self.standing(place, &seen)).collect();
         if !standings.iter().all(|standing| matches!(standing, Standing::Paused(_))) {
             return None;
         }
-        Some((NO_RELAY.to_owned(), spread(first_end(&standings, seen.now()))))
+        Some((NO_RELAY.to_owned(), patient(first_end(&standings, seen.now()), snoozes)))
     }
 
     /// Hands a message over to the relay whose turn it is, and to the next one where that fails before the final dot.
@@ -253,34 +275,36 @@ impl Relays {
     async fn turn(&self, store: &StoreHandle, round: &mut Round) -> Option<usize> {
         loop {
             let seen = self.seen(store).await;
-            let standing = |relay: &Relay| seen.as_ref().map_or(Standing::Usable, |seen| seen.standing(relay));
-            let candidate = |(relay, tried): (&Relay, &bool)| Candidate {
-                order: relay.order,
-                weight: relay.weight,
-                available: !tried && !matches!(standing(relay), Standing::Paused(_)),
+            let standing = |place: usize| seen.as_ref().map_or(Standing::Usable, |seen| self.standing(place, seen));
+            let candidate = |place: usize| Candidate {
+                order: self.relays[place].order,
+                weight: self.relays[place].weight,
+                available: !round.tried[place] && !matches!(standing(place), Standing::Paused(_)),
             };
-            let candidates: Vec<Candidate> = self.relays.iter().zip(&round.tried).map(candidate).collect();
+            let candidates: Vec<Candidate> = (0..self.relays.len()).map(candidate).collect();
             let Some(place) = choose(&candidates, random()) else {
-                let standings: Vec<Standing> = self.relays.iter().map(standing).collect();
+                let standings: Vec<Standing> = (0..self.relays.len()).map(standing).collect();
                 let paused = standings.iter().any(|standing| matches!(standing, Standing::Paused(_)));
-                if let Some(seen) = seen.filter(|_| paused) {
+                if let Some(seen) = seen.as_ref().filter(|_| paused) {
                     round.waits(first_end(&standings, seen.now()));
                 }
                 return None;
             };
             round.tried[place] = true;
             let relay = &self.relays[place];
-            if !self.has_place(store, relay, round).await {
+            if !self.has_place(store, place, round).await {
                 continue;
             }
-            if standing(relay) == Standing::Usable || self.may_try(store, relay).await {
+            let to_be_tried = seen.as_ref().is_some_and(|seen| seen.standing(relay) == Standing::ToBeTried);
+            if !to_be_tried || self.may_try(store, relay).await {
                 return Some(place);
             }
         }
     }
 
     /// Takes a place of a relay that has a rate, or is warmed up.
-    async fn has_place(&self, store: &StoreHandle, relay: &Relay, round: &mut Round) -> bool {
+    async fn has_place(&self, store: &StoreHandle, place: usize, round: &mut Round) -> bool {
+        let relay = &self.relays[place];
         if !relay.terms.are_any() {
             return true;
         }
@@ -288,6 +312,8 @@ impl Relays {
             Ok(Taken::Now) => true,
             Ok(Taken::In(wait)) => {
                 round.waits(wait);
+                let until = tokio::time::Instant::now() + wait;
+                *self.full[place].lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
                 false
             }
             Err(error) => {
@@ -405,6 +431,11 @@ fn first_end(standings: &[Standing], now: Instant) -> Duration {
         Standing::Usable | Standing::ToBeTried => None,
     };
     standings.iter().filter_map(left).min().unwrap_or(WAIT)
+}
+
+/// A wait that grows with how often its job has come for nothing: of many that wait for the same, few come at a time.
+fn patient(wait: Duration, snoozes: u32) -> Duration {
+    spread(wait.max(backoff::MAIL_TURN.wait(snoozes.saturating_add(1), 1.0)))
 }
 
 /// A wait and up to a quarter more, so that not all come back at once.

@@ -5,7 +5,7 @@ use gristmill_core::job::Fence;
 use gristmill_core::letter::UnknownPolicy;
 
 use super::SqliteStore;
-use super::sql::{Reading, transact};
+use super::sql::{Reading, transact, transact_short};
 use crate::error::Result;
 use crate::sql::email;
 use crate::{
@@ -26,7 +26,7 @@ impl Emails for SqliteStore {
         new: Option<&NewEmail>,
         policy: UnknownPolicy,
     ) -> Result<Option<EmailRecord>> {
-        transact!(self, email::begin, &(key, fence, new, policy))
+        transact_short!(self, email::begin, &(key, fence, new, policy))
     }
 
     async fn email_move(
@@ -36,7 +36,7 @@ impl Emails for SqliteStore {
         moves: &[RecipientMove],
         said: Option<&EmailSaid>,
     ) -> Result<Option<Vec<u32>>> {
-        transact!(self, email::advance, &(key, fence, moves, said))
+        transact_short!(self, email::advance, &(key, fence, moves, said))
     }
 
     async fn email_account(&self, limit: u32) -> Result<u64> {

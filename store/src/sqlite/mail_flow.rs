@@ -5,7 +5,7 @@ use gristmill_core::mail_flow::{DomainEvent, PerMinute, RelayEvent, RelayTerms};
 
 use super::SqliteStore;
 use super::control::finish;
-use super::sql::{Reading, transact};
+use super::sql::{Reading, transact, transact_short};
 use super::transition::Transition;
 use crate::error::Result;
 use crate::sql::mail_flow;
@@ -18,11 +18,11 @@ impl MailFlows for SqliteStore {
     }
 
     async fn relay_note(&self, name: &str, place: &str, event: &RelayEvent) -> Result<RelayChange> {
-        transact!(self, mail_flow::note, &(name, place, event))
+        transact_short!(self, mail_flow::note, &(name, place, event))
     }
 
     async fn relay_take(&self, name: &str, place: &str, terms: &RelayTerms) -> Result<Taken> {
-        transact!(self, mail_flow::take, &(name, place, terms))
+        transact_short!(self, mail_flow::take, &(name, place, terms))
     }
 
     async fn relay_steer(&self, name: &str, event: &RelayEvent, dry_run: bool) -> Result<ControlReport> {
@@ -32,11 +32,11 @@ impl MailFlows for SqliteStore {
     }
 
     async fn domain_note(&self, domain: &str, event: &DomainEvent, configured: Option<PerMinute>) -> Result<()> {
-        transact!(self, mail_flow::domain_note, &(domain, event, configured))
+        transact_short!(self, mail_flow::domain_note, &(domain, event, configured))
     }
 
     async fn domain_take(&self, ask: &DomainAsk) -> Result<Taken> {
-        transact!(self, mail_flow::domain_take, &ask)
+        transact_short!(self, mail_flow::domain_take, &ask)
     }
 
     async fn domain_suspend(&self, suspend: &SuspendDomain, dry_run: bool) -> Result<ControlReport> {
