@@ -20,10 +20,10 @@ test: ## Runs every test, on a PostgreSQL, a RabbitMQ and a browser that it prov
 	@stop=true; trap 'eval "$$stop"' EXIT; \
 	scripts/servers status >/dev/null 2>&1 || stop="scripts/servers stop"; \
 	scripts/browser status >/dev/null 2>&1 || stop="$$stop; scripts/browser stop"; \
-	scripts/servers start; scripts/browser start; \
-	eval "$$(scripts/servers env; scripts/browser env)"; \
+	scripts/servers start; scripts/browser start; scripts/mail start; \
+	eval "$$(scripts/servers env; scripts/browser env; scripts/mail env)"; \
 	outcome=0; $(CARGO) test --workspace --no-fail-fast || outcome=$$?; \
-	scripts/browser not-run; exit $$outcome
+	scripts/browser not-run; scripts/mail not-run; exit $$outcome
 
 .PHONY: browser
 browser: ## Runs the tests of the pages in a real browser alone, and axe-core over each page (FILTER=).
@@ -148,6 +148,11 @@ bench: ## Measures Gristmill beside raw limits and a peer (ROUNDS=5 JOBS=20000 O
 	export BENCH_RABBITMQ=$$(scripts/servers rabbitmqctl version 2>/dev/null | tail -n 1 || echo unknown); \
 	ROUNDS="$${ROUNDS:-}" JOBS="$${JOBS:-}" ONLY="$${ONLY:-}" SETUP="$${SETUP:-}" HISTORY="$${HISTORY:-}" \
 		$${CARGO_TARGET_DIR:-target}/release/gristmill-bench
+
+.PHONY: bench-mail
+bench-mail: ## Measures mail with state, DKIM and template beside smtp-source on one sink (MESSAGES=5000 CONNECTIONS=8 BYTES=4096 ROUNDS=3).
+	@$(CARGO) build --quiet --release --bin gristmill; \
+	GRISTMILL="$$(pwd)/$${CARGO_TARGET_DIR:-target}/release/gristmill" scripts/mail_speed
 
 # Python 3; polars and DuckDB from PyPI where they can be had.
 .PHONY: rows

@@ -109,6 +109,14 @@ crate::words! {
         AddressSuppress = "address.suppress",
         /// An address was taken off that list.
         AddressRelease = "address.release",
+        /// A mail relay was put out of use.
+        RelaySuspend = "relay.suspend",
+        /// A mail relay may be used again.
+        RelayResume = "relay.resume",
+        /// Nothing is sent to a domain.
+        DomainSuspend = "domain.suspend",
+        /// A domain is sent to again.
+        DomainResume = "domain.resume",
         /// Messages that could not be read were forgotten.
         PoisonDrop = "poison.drop",
         /// What was found by comparing counters was repaired.

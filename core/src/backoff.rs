@@ -34,6 +34,13 @@ pub const RETURNED: Backoff = Backoff::millis(500, 5_000);
 /// Recording that an email was sent. Few tries, far apart: the attempt is waiting for them.
 pub const EMAIL_SENT: Backoff = Backoff::millis(100, 1_000).factor(10);
 
+/// Asking for a mail server again that no message could be handed to. The wait grows with how often a message has come
+/// for nothing.
+pub const MAIL_UNREACHED: Backoff = Backoff::millis(15_000, 900_000);
+
+/// Asking for a mail relay or a domain again that has no place for a message just now.
+pub const MAIL_TURN: Backoff = Backoff::millis(1_000, 60_000);
+
 /// How waits grow: from `base`, by `factor` with each failure, up to `cap`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {

@@ -23,6 +23,7 @@
 //! * [`backoff`]: every other wait that grows, and the curve that they share.
 //! * [`letter`]: where an email is for each of its recipients, and which step may follow.
 //! * [`mailing`]: a batch of which each item becomes a message, and how far it is.
+//! * [`mail_flow`]: through which relay mail is sent, and how fast to which domain.
 //! * [`mod@eta`]: when a batch will have ended, as a range.
 //! * [`item_patch`]: how a quarantined item is changed before it is redriven.
 //! * [`callback`]: whom a batch notifies, and when.
@@ -69,6 +70,7 @@ pub mod letter;
 pub mod limit;
 pub mod linking;
 pub mod login;
+pub mod mail_flow;
 pub mod mailing;
 pub mod membership;
 pub mod one_or_many;

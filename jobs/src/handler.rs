@@ -98,6 +98,9 @@ pub struct Finish {
     pub follow: Vec<NewJob>,
     /// For a chunk of a mailing: its messages, enqueued only if this attempt is the one that counts.
     pub messages: Option<NewMessages>,
+    /// A snooze counts toward no ceiling: what the job waits for is seen and ended by a person, such as a mail relay
+    /// that does not let us in.
+    pub unbounded: bool,
     /// The handler has committed its own completion in its own transaction: nothing is left to record.
     pub committed: bool,
 }
@@ -114,6 +117,7 @@ impl Finish {
             without_rows: None,
             follow: Vec::new(),
             messages: None,
+            unbounded: false,
             committed: false,
         }
     }
@@ -137,6 +141,11 @@ impl Finish {
     /// days each, and at most as often as the job may be snoozed; beyond that it counts as failed.
     pub fn snooze(reason: impl Into<String>, wait: Duration) -> Self {
         Self::with(Ending::Snoozed { wait }, Some(reason.into()))
+    }
+
+    /// The same as [`Finish::snooze`], as often as it takes: for what says elsewhere that it holds jobs up.
+    pub fn held(reason: impl Into<String>, wait: Duration) -> Self {
+        Self { unbounded: true, ..Self::snooze(reason, wait) }
     }
 
     /// It failed, and will fail every time.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use gristmill_core::duration::Span;
+use gristmill_core::mail_flow::WarmUp;
 use serde::{Deserialize, Serialize};
 
 use crate::notify::NotifySettings;
@@ -34,6 +35,12 @@ pub struct MailSettings {
     pub url: String,
     /// An address to which every message goes instead of to its recipients, for staging. Its headers name them still.
     pub redirect_to: Option<String>,
+    /// Several servers instead of the one of `url`, by name: each takes its share.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub relays: BTreeMap<String, RelaySettings>,
+    /// How fast recipients' domains may be sent to, by name; `*` is for all that have no entry of their own.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub domains: BTreeMap<String, DomainSettings>,
     /// The sender of the messages: `name@example.com` or `Name <name@example.com>`. Its domain is also that of every
     /// `Message-ID`.
     pub from: String,
@@ -78,6 +85,8 @@ impl Default for MailSettings {
         Self {
             url: "folder://mail".to_owned(),
             redirect_to: None,
+            relays: BTreeMap::new(),
+            domains: BTreeMap::new(),
             from: "Gristmill <gristmill@localhost>".to_owned(),
             starttls: StartTls::Required,
             password_env: None,
@@ -96,6 +105,103 @@ impl Default for MailSettings {
             templates: None,
         }
     }
+}
+
+/// One of several servers: `[mail.relays.NAME]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RelaySettings {
+    /// `smtp://USER@HOST:PORT` or `smtps://USER@HOST:PORT`, as `mail.url`.
+    pub url: String,
+    /// Those of a higher order are used only while none of a lower one can be.
+    pub order: u32,
+    /// Its share among those of the same order, at least 1.
+    pub weight: u32,
+    /// For `smtp://`: whether the connection must be encrypted before anything is sent.
+    pub starttls: StartTls,
+    /// How to log in.
+    pub auth: Auth,
+    /// The environment variable that holds the password of the URL's user, or its access token.
+    pub password_env: Option<String>,
+    /// A file that holds it instead; white space at its end is ignored.
+    pub password_file: Option<String>,
+    /// A file of PEM certificates to trust in addition to the system's.
+    pub ca_file: Option<String>,
+    /// How long connecting, and each answer of the server, may take.
+    pub timeout: Span,
+    /// The most connections of one worker at once, at least 1.
+    pub connections: usize,
+    /// How many messages a connection carries before another is made, at least 1.
+    pub messages_per_connection: u32,
+    /// The most messages of all workers together in each period.
+    pub rate: Option<u32>,
+    /// The period of `rate`.
+    pub per: Span,
+    /// How many of them may come at one moment after a quiet time.
+    pub burst: u32,
+    /// For a sender that is new: few messages on its first days.
+    pub warm_up: Option<WarmUp>,
+}
+
+impl Default for RelaySettings {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            order: 1,
+            weight: 1,
+            starttls: StartTls::Required,
+            auth: Auth::Any,
+            password_env: None,
+            password_file: None,
+            ca_file: None,
+            timeout: Span(Duration::from_secs(60)),
+            connections: 4,
+            messages_per_connection: 100,
+            rate: None,
+            per: MINUTE,
+            burst: 1,
+            warm_up: None,
+        }
+    }
+}
+
+const MINUTE: Span = Span(Duration::from_secs(60));
+
+/// How fast a recipients' domain may be sent to: `[mail.domains."example.com"]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DomainSettings {
+    /// The most messages of all workers together in each period.
+    pub rate: Option<u32>,
+    /// The period of `rate`.
+    pub per: Span,
+    /// How many of them may come at one moment after a quiet time.
+    pub burst: u32,
+    /// The most messages that one worker sends there at once. Half of its connections unless said.
+    pub connections: Option<u32>,
+    /// Whether nothing is sent there.
+    pub suspended: bool,
+}
+
+impl Default for DomainSettings {
+    fn default() -> Self {
+        Self { rate: None, per: MINUTE, burst: 1, connections: None, suspended: false }
+    }
+}
+
+/// How to log in to a server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Auth {
+    /// PLAIN, or LOGIN where the server knows nothing else.
+    #[default]
+    Any,
+    /// PLAIN alone.
+    Plain,
+    /// LOGIN alone.
+    Login,
+    /// XOAUTH2: the password is an access token.
+    Xoauth2,
 }
 
 /// A key that signs messages: `[[mail.dkim]]`.

@@ -43,6 +43,9 @@ fn error(finish: &Finish) -> &str {
 
 const AGAIN: Ending = Ending::Failed { retry_after: None };
 
+/// No server could be asked.
+const UNASKED: Ending = Ending::Snoozed { wait: Duration::from_secs(15) };
+
 #[tokio::test]
 async fn a_message_is_sent_once_however_often_its_job_runs() {
     let (env, smtp) = (TestEnv::new().await, FakeSmtp::start(&[]).await);
@@ -106,7 +109,6 @@ async fn nothing_is_sent_when_the_job_has_become_another_attempts() {
 #[tokio::test]
 async fn what_the_server_refuses_for_now_is_tried_again() {
     for (on, reply, wait) in [
-        ("CONNECT", "421 4.3.2 shutting down\r\n", None),
         ("RCPT", "450 4.2.0 greylisted, try again in 120 seconds\r\n", Some(130)),
         (".", "451 4.3.0 disk trouble\r\n", None),
     ] {
@@ -133,7 +135,18 @@ async fn a_connection_lost_before_the_data_leaves_nothing_open() {
     for on in ["CONNECT", "EHLO", "MAIL", "RCPT", "DATA"] {
         let (env, smtp) = (TestEnv::new().await, FakeSmtp::start(&[(on, Fault::HangUp)]).await);
         let (finish, state) = attempt(&env, &settings(&smtp)).await;
-        assert_eq!((finish.ending, state), (AGAIN, EmailState::Pending), "{on}: {}", error(&finish));
+        let ending = if matches!(on, "CONNECT" | "EHLO") { UNASKED } else { AGAIN };
+        assert_eq!((finish.ending, state), (ending, EmailState::Pending), "{on}: {}", error(&finish));
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_be_asked_spends_no_attempt_however_often() {
+    for reply in ["421 4.3.2 shutting down\r\n", "554 5.7.1 go away\r\n"] {
+        let (env, smtp) = (TestEnv::new().await, FakeSmtp::start(&[("CONNECT", Fault::Reply(reply))]).await);
+        let (finish, state) = attempt(&env, &settings(&smtp)).await;
+        assert_eq!((finish.ending, state), (UNASKED, EmailState::Pending), "{reply}");
+        assert!(finish.unbounded && error(&finish).contains(&reply[..3]), "{}", error(&finish));
     }
 }
 
@@ -189,7 +202,7 @@ async fn a_server_without_starttls_gets_nothing_when_it_is_required() {
     let (env, smtp) = (TestEnv::new().await, FakeSmtp::start(&[]).await);
     let strict = MailSettings { starttls: StartTls::Required, ..settings(&smtp) };
     let (finish, _) = attempt(&env, &strict).await;
-    assert_eq!(finish.ending, AGAIN);
+    assert_eq!(finish.ending, UNASKED);
     assert!(error(&finish).contains("STARTTLS") && smtp.messages().is_empty(), "{}", error(&finish));
 }
 

@@ -2,6 +2,8 @@
 
 mod fixtures;
 
+use std::time::Duration;
+
 use fixtures::TestEnv;
 use gristmill_core::settle::Ending;
 use gristmill_jobs::kind::email::EmailHandler;
@@ -12,7 +14,7 @@ use gristmill_testkit::smtp::{FakeSmtp, Tls};
 use gristmill_testkit::tls::Authority;
 use serde_json::json;
 
-const AGAIN: Ending = Ending::Failed { retry_after: None };
+const UNASKED: Ending = Ending::Snoozed { wait: Duration::from_secs(15) };
 
 /// A server whose certificate an authority has signed for these names, and a sender that trusts
 /// the authority in the file.
@@ -89,7 +91,7 @@ async fn a_certificate_of_another_authority_is_refused() {
         let case = Case::new(scheme, &["127.0.0.1"]).await;
         let another = Authority::new("somebody else").write(case.env.folder.path(), "another.pem");
         let (finish, state) = case.attempt(&MailSettings { ca_file: Some(another), ..case.settings.clone() }).await;
-        assert_eq!((&finish.ending, state), (&AGAIN, EmailState::Pending), "{scheme}");
+        assert_eq!((&finish.ending, state), (&UNASKED, EmailState::Pending), "{scheme}");
         assert!(error(&finish).contains("certificate"), "{scheme}: {}", error(&finish));
         assert!(!case.smtp.heard().iter().any(|word| word.ends_with("MAIL")), "{scheme}");
     }
@@ -99,7 +101,7 @@ async fn a_certificate_of_another_authority_is_refused() {
 async fn a_certificate_for_another_name_is_refused() {
     let case = Case::new("smtp", &["mail.example.com"]).await;
     let (finish, state) = case.attempt(&case.settings).await;
-    assert_eq!((&finish.ending, state), (&AGAIN, EmailState::Pending));
+    assert_eq!((&finish.ending, state), (&UNASKED, EmailState::Pending));
     assert!(error(&finish).contains("certificate"), "{}", error(&finish));
     assert_eq!(case.smtp.heard(), ["EHLO", "STARTTLS"]);
 }

@@ -74,6 +74,8 @@ async fn sent(port: &str, addresses: &[String]) -> Result<String, String> {
         login: None,
         roots: None,
         timeout: Duration::from_secs(10),
+        messages_per_connection: 100,
+        login_by: gristmill_mail::transport::Login::Any,
         connections: 1,
     })?;
     let letter = Outgoing {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gristmill_mail::Address;
 use gristmill_mail::classify::{Outcome, Phase, Signal};
-use gristmill_mail::transport::{Answer, Endpoint, Outgoing, Report, Security, Smtp};
+use gristmill_mail::transport::{Answer, Endpoint, Login, Outgoing, Report, Security, Smtp};
 use gristmill_testkit::smtp::{FakeSmtp, Fault};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
@@ -16,9 +16,11 @@ fn smtp(port: u16) -> Smtp {
         port,
         security: Security::Clear,
         login: None,
+        login_by: Login::Any,
         roots: None,
         timeout: Duration::from_secs(20),
         connections: 2,
+        messages_per_connection: 100,
     })
     .expect("prepared")
 }
@@ -33,7 +35,7 @@ async fn send(smtp: &Smtp, recipients: &[&str], bytes: &[u8]) -> Report {
 fn judged(answer: &Answer) -> (Phase, Outcome, &'static str) {
     match answer {
         Answer::Judged { phase, verdict, .. } => (*phase, verdict.outcome, verdict.rule),
-        Answer::CalledOff(why) => panic!("called off: {why}"),
+        Answer::CalledOff(why) | Answer::Held { why, .. } => panic!("called off: {why}"),
     }
 }
 
@@ -120,19 +122,6 @@ async fn a_connection_that_breaks_before_the_final_dot_leaves_nothing_open_and_o
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_let_us_in_is_left_alone_for_a_while() {
-    let fake = FakeSmtp::start(&[("MAIL", Fault::Reply("530 5.7.0 log in first\r\n"))]).await;
-    let smtp = smtp(fake.port);
-    for _ in 0..3 {
-        let report = send(&smtp, &["ada@example.org"], MESSAGE).await;
-        let (_, outcome, rule) = judged(&report.answers[0]);
-        assert!(matches!(outcome, Outcome::OurFault { .. }), "{rule}");
-    }
-    assert_eq!(fake.connections(), 1);
-    assert!(fake.messages().is_empty());
-}
-
-#[tokio::test]
 async fn a_password_is_in_no_transcript() {
     let fake = FakeSmtp::start(&[]).await;
     let login = Some(("mill".to_owned(), "hunter2".to_owned()));
@@ -141,16 +130,18 @@ async fn a_password_is_in_no_transcript() {
         port: fake.port,
         security: Security::Clear,
         login,
+        login_by: Login::Any,
         roots: None,
         timeout: Duration::from_secs(20),
         connections: 1,
+        messages_per_connection: 100,
     };
     assert!(!format!("{endpoint:?}").contains("hunter2"));
     let report = send(&Smtp::new(endpoint).expect("prepared"), &["ada@example.org"], MESSAGE).await;
     assert_eq!(judged(&report.answers[0]).1, Outcome::Accepted, "{}", report.transcript);
     let encoded = ["hunter2", "bWlsbA", "AG1pbGwAaHVudGVyMg"];
     assert!(encoded.iter().all(|secret| !report.transcript.contains(secret)), "{}", report.transcript);
-    assert!(report.transcript.contains("C: AUTH (not shown)") && report.transcript.contains("S: 235"));
+    assert!(report.transcript.contains("C: AUTH PLAIN (not shown)") && report.transcript.contains("S: 235"));
 }
 
 #[tokio::test]
@@ -175,4 +166,130 @@ async fn a_server_that_is_not_there_is_no_fault_of_a_recipient() {
         };
         assert!(matches!(verdict.outcome, Outcome::Deferred { .. }));
     }
+}
+
+const PIPELINING: &str = "250-here\r\n250-PIPELINING\r\n250 8BITMIME\r\n";
+
+/// A server that offers pipelining: it reads what has come, and answers all of it together. A message is answered after
+/// its dot. `answers` are for the words of a group, in order; what they leave out is as usual.
+async fn pipelined(answers: &'static [(&'static str, &'static str)]) -> (u16, Arc<Mutex<Vec<Vec<String>>>>) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+    let (port, groups) = (listener.local_addr().expect("its own").port(), Arc::<Mutex<Vec<Vec<String>>>>::default());
+    let keep = Arc::clone(&groups);
+    tokio::spawn(async move {
+        let mut left = answers.to_vec();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            stream.write_all(b"220 here\r\n").await.expect("written");
+            let (mut text, mut in_message) = (String::new(), false);
+            let mut part = vec![0; 65_536];
+            'connection: while let Ok(read @ 1..) = stream.read(&mut part).await {
+                text.push_str(std::str::from_utf8(&part[..read]).expect("text"));
+                let (mut group, mut reply) = (Vec::new(), String::new());
+                while let Some(end) = text.find(if in_message { "\r\n.\r\n" } else { "\r\n" }) {
+                    let line: String = text.drain(..end + if in_message { 5 } else { 2 }).collect();
+                    let word = if in_message { "." } else { line.split([' ', '\r']).next().unwrap_or_default() };
+                    let usual = match word {
+                        "EHLO" => PIPELINING,
+                        "DATA" => "354 go on\r\n",
+                        _ => "250 ok\r\n",
+                    };
+                    let other = left.iter().position(|(on, _)| *on == word).filter(|at| *at == 0);
+                    let answer = other.map_or(usual, |at| left.remove(at).1);
+                    if answer.is_empty() {
+                        break 'connection;
+                    }
+                    in_message = word == "DATA" && answer.starts_with("354");
+                    reply.push_str(answer);
+                    group.push(line.trim_end().to_owned());
+                }
+                keep.lock().expect("not poisoned").push(group);
+                stream.write_all(reply.as_bytes()).await.expect("written");
+            }
+        }
+    });
+    (port, groups)
+}
+
+#[tokio::test]
+async fn several_commands_are_sent_at_once_where_the_server_offers_that() {
+    let (port, groups) = pipelined(&[("RCPT", "250 ok\r\n"), ("RCPT", "550 5.1.1 no such user\r\n")]).await;
+    let smtp = smtp(port);
+    let report = send(&smtp, &["ada@example.org", "bob@example.org"], MESSAGE).await;
+    assert_eq!(judged(&report.answers[0]).1, Outcome::Accepted, "{}", report.transcript);
+    assert_eq!(judged(&report.answers[1]).2, "no-such-mailbox");
+    let report = send(&smtp, &["ada@example.org"], MESSAGE).await;
+    assert_eq!(judged(&report.answers[0]).1, Outcome::Accepted, "{}", report.transcript);
+    let heard = groups.lock().expect("not poisoned").clone();
+    let words = |group: &Vec<String>| -> Vec<String> {
+        group.iter().map(|line| line.split(' ').next().unwrap_or_default().to_owned()).collect()
+    };
+    let asked: Vec<Vec<String>> = heard.iter().map(words).filter(|group| group.contains(&"MAIL".to_owned())).collect();
+    assert_eq!(asked, [vec!["MAIL", "RCPT", "RCPT", "DATA"], vec!["MAIL", "RCPT", "DATA"]], "and no RSET between");
+}
+
+#[tokio::test]
+async fn a_server_that_waits_for_a_message_of_nobody_gets_no_further_command() {
+    // After this the server would take the next commands for the message.
+    let (port, groups) = pipelined(&[("RCPT", "550 5.1.1 no such user\r\n")]).await;
+    let smtp = smtp(port);
+    let report = send(&smtp, &["ada@example.org"], MESSAGE).await;
+    assert_eq!(judged(&report.answers[0]).2, "no-such-mailbox");
+    let report = send(&smtp, &["bob@example.org"], MESSAGE).await;
+    assert_eq!(judged(&report.answers[0]).1, Outcome::Accepted, "{}", report.transcript);
+    let greeted = groups.lock().expect("not poisoned").iter().flatten().filter(|line| line.starts_with("EHLO")).count();
+    assert_eq!(greeted, 4, "another connection");
+}
+
+#[tokio::test]
+async fn a_refused_sender_is_judged_once_and_the_connection_goes_on_behind_a_reset() {
+    static REFUSED: [(&str, &str); 3] =
+        [("MAIL", "550 5.7.1 not you\r\n"), ("RCPT", "503 5.5.1 no\r\n"), ("DATA", "503 5.5.1 no\r\n")];
+    let (port, groups) = pipelined(&REFUSED).await;
+    let smtp = smtp(port);
+    let report = send(&smtp, &["ada@example.org"], MESSAGE).await;
+    assert_eq!((judged(&report.answers[0]).0, judged(&report.answers[0]).2), (Phase::Mail, "policy"));
+    let report = send(&smtp, &["ada@example.org"], MESSAGE).await;
+    assert_eq!(judged(&report.answers[0]).1, Outcome::Accepted, "{}", report.transcript);
+    let heard = groups.lock().expect("not poisoned").clone();
+    assert!(
+        heard.iter().any(|group| group.first().is_some_and(|line| line == "RSET") && group.len() == 4),
+        "{heard:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_connection_that_was_closed_while_idle_is_replaced_without_a_word_of_the_message_lost() {
+    let (port, groups) = pipelined(&[("DATA", "354 go on\r\n"), (".", "250 taken\r\n"), ("MAIL", "")]).await;
+    let smtp = smtp(port);
+    for _ in 0..2 {
+        let report = send(&smtp, &["ada@example.org"], MESSAGE).await;
+        assert_eq!(judged(&report.answers[0]).1, Outcome::Accepted, "{}", report.transcript);
+    }
+    let taken = groups.lock().expect("not poisoned").iter().flatten().filter(|line| line.ends_with('.')).count();
+    assert_eq!(taken, 2);
+}
+
+#[tokio::test]
+async fn a_server_that_offers_no_way_to_log_in_that_may_be_used_is_our_fault() {
+    let fake = FakeSmtp::start(&[]).await;
+    let endpoint = Endpoint {
+        host: "127.0.0.1".to_owned(),
+        port: fake.port,
+        security: Security::Clear,
+        login: Some(("mill".to_owned(), "a token".to_owned())),
+        login_by: Login::Xoauth2,
+        roots: None,
+        timeout: Duration::from_secs(20),
+        connections: 1,
+        messages_per_connection: 1,
+    };
+    let report = send(&Smtp::new(endpoint.clone()).expect("prepared"), &["ada@example.org"], MESSAGE).await;
+    let (phase, outcome, _) = judged(&report.answers[0]);
+    assert!(phase == Phase::Auth && matches!(outcome, Outcome::OurFault { .. }), "{}", report.transcript);
+    let plain = Smtp::new(Endpoint { login_by: Login::Login, ..endpoint }).expect("prepared");
+    for _ in 0..2 {
+        let report = send(&plain, &["ada@example.org"], MESSAGE).await;
+        assert!(report.transcript.contains("C: AUTH LOGIN (not shown)"), "{}", report.transcript);
+    }
+    assert_eq!(fake.messages().len(), 2, "each on a connection of its own");
 }

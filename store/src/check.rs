@@ -384,6 +384,20 @@ pub(crate) fn suppressions(entries: &[Suppression]) -> Result<()> {
     entries.iter().find_map(fault).map_or(Ok(()), |fault| Err(StoreError::Invalid(fault)))
 }
 
+/// Refuses what is no name of a relay.
+pub(crate) fn relay(name: &str) -> Result<()> {
+    gristmill_core::mail_flow::relay_fault(name).map_or(Ok(()), |fault| Err(StoreError::Invalid(fault)))
+}
+
+/// Refuses what is no domain of an address. One outside of ASCII is written as it stands in the address.
+pub(crate) fn domain(name: &str) -> Result<()> {
+    let odd = |c: char| c.is_whitespace() || c.is_control() || c.is_ascii_uppercase() || "@/\\\"<>".contains(c);
+    if !name.is_empty() && name.len() <= 253 && !name.contains(odd) {
+        return Ok(());
+    }
+    Err(StoreError::Invalid(format!("`{name}` is no domain; write it in lower case, such as `example.com`")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

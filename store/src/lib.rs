@@ -17,6 +17,7 @@
 //! | what has passed is counted by minute and hour | [`History`] |
 //! | what attempts say is kept | [`Logs`] |
 //! | errors are acknowledged | [`Acknowledgements`] |
+//! | relays and recipients' domains are known to all workers | [`MailFlows`] |
 //! | what was ordered is written down | [`Audit`] |
 //! | people and programs are let in | [`Accounts`] |
 //! | a request from outside is carried out once | [`Requests`] |
@@ -55,6 +56,7 @@ pub mod history;
 pub mod jobs;
 pub mod limits;
 pub mod logs;
+pub mod mail_flow;
 mod migrations;
 mod notify;
 pub mod open;
@@ -113,6 +115,10 @@ pub use limits::{
     SaveLimit,
 };
 pub use logs::{LOGS_MAX, LogView, Logs, NewLog};
+pub use mail_flow::{
+    DOMAIN_WAIT_MAX, DomainAsk, HELD_DOMAINS_MAX, MailDomain, MailDomainView, MailFlow, MailFlows, MailRelayView,
+    RelayChange, SuspendDomain, Suspension, Taken,
+};
 pub use open::{OpenOptions, connect, open};
 pub use operations::*;
 pub use outbox::*;
@@ -161,6 +167,7 @@ pub trait Store:
     + History
     + Logs
     + Acknowledgements
+    + MailFlows
 {
 }
 
@@ -191,5 +198,6 @@ impl<T> Store for T where
         + History
         + Logs
         + Acknowledgements
+        + MailFlows
 {
 }

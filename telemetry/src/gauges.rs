@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use gristmill_core::job::served;
+use gristmill_core::mail_flow::BreakerState;
 use gristmill_jobs::pool::StuckThreads;
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::{QueueView, Result, StoreHandle};
@@ -30,6 +31,12 @@ const BROKER_UP: &str = "gristmill_broker_up";
 const UNRESPONSIVE: &str = "gristmill_broker_unresponsive_queues";
 /// Rows deleted after their time.
 const PRUNED: &str = "gristmill_pruned_total";
+/// 1 when a mail relay is used.
+const RELAY_UP: &str = "gristmill_mail_relay_up";
+/// 1 when a mail relay does not let us in.
+const RELAY_FAULT: &str = "gristmill_mail_relay_fault";
+/// Recipients' domains that are held back.
+const DOMAINS_HELD: &str = "gristmill_mail_domains_held";
 /// How many queues, and how many kinds on queues, have gauges of their own: enqueuers choose their names, and
 /// each is a time series for good.
 const LABELS_MAX: usize = 1_000;
@@ -64,6 +71,9 @@ impl Gauges {
         describe_gauge!(BROKER_UP, "1 when messages can be published and consumed, else 0");
         describe_gauge!(UNRESPONSIVE, "Queues of the broker that gave this process no answer within the last minute");
         describe_counter!(PRUNED, "Rows deleted after their time, by noun, from the store's own count");
+        describe_gauge!(RELAY_UP, "1 while a mail relay is used, 0 while it is left alone or suspended");
+        describe_gauge!(RELAY_FAULT, "1 while a mail relay does not let us in: its settings have to be corrected");
+        describe_gauge!(DOMAINS_HELD, "Recipients' domains that are suspended, or have asked to be sent less");
         describe_gauge!(STUCK, "Threads for items that are at work although their attempt is over");
         describe_gauge!(STORE_UP, "1 when the store answers, else 0");
         Self::default()
@@ -104,9 +114,24 @@ async fn read(store: &StoreHandle, named: &mut BTreeSet<String>) -> Result<()> {
         None => Duration::ZERO,
     };
     gauge!(OUTBOX_AGE).set(age.as_secs_f64());
+    mail(store).await?;
     for pruned in store.pruned().await? {
         counter!(PRUNED, "noun" => pruned.noun.as_str()).absolute(pruned.deleted);
     }
+    Ok(())
+}
+
+async fn mail(store: &StoreHandle) -> Result<()> {
+    let flow = store.mail_flow().await?;
+    for relay in &flow.relays {
+        let used = relay.breaker.state == BreakerState::Closed;
+        gauge!(RELAY_UP, "relay" => relay.name.clone()).set(f64::from(u8::from(used)));
+        gauge!(RELAY_FAULT, "relay" => relay.name.clone()).set(f64::from(u8::from(relay.breaker.fault)));
+    }
+    let suspended = flow.domains.iter().filter(|domain| domain.suspension.is_some()).count() as u64;
+    let slowed = flow.domains.iter().filter(|domain| domain.pace.learned.is_some()).count() as u64;
+    gauge!(DOMAINS_HELD, "cause" => "suspended").set(number(suspended));
+    gauge!(DOMAINS_HELD, "cause" => "slowed").set(number(slowed));
     Ok(())
 }
 

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use gristmill_broker::{Health as BrokerHealth, UnresponsiveQueue};
+use gristmill_core::mail_flow::BreakerState;
 use gristmill_jobs::pool::StuckThreads;
 use gristmill_service::dispatcher::Dispatcher;
-use gristmill_store::{Outage, StoreError, StoreHandle};
+use gristmill_store::{MailRelayView, Outage, StoreError, StoreHandle};
 use serde::Serialize;
 
 /// A store that takes longer than this counts as unavailable.
@@ -25,6 +26,10 @@ pub struct Health {
     /// The threads for items; absent while all of them come back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub items: Option<Part>,
+    /// The mail relays; absent while all of them are used. Other relays take the mail meanwhile, or it waits: the process
+    /// is ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mail: Option<Part>,
 }
 
 /// One thing that the process depends on.
@@ -49,7 +54,8 @@ pub struct Part {
 impl Health {
     /// The same without addresses, names of queues and words of other programs, which may hold both.
     pub fn for_strangers(self) -> Self {
-        Self { store: self.store.for_strangers(), broker: self.broker.for_strangers(), ..self }
+        let mail = self.mail.map(Part::for_strangers);
+        Self { store: self.store.for_strangers(), broker: self.broker.for_strangers(), mail, ..self }
     }
 }
 
@@ -70,9 +76,11 @@ pub struct HealthMonitor {
 impl HealthMonitor {
     /// Checks the store, the broker and the threads for items.
     pub async fn check(&self, store: &StoreHandle, dispatcher: &Dispatcher, stuck: &StuckThreads) -> Health {
+        let handle = store;
         let (store, broker, items) = (self.of_store(store).await, of_broker(dispatcher), of_items(stuck));
+        let mail = if store.ok { of_mail(handle).await } else { None };
         let bearable = items.as_ref().is_none_or(|items| items.ok);
-        let health = Health { ready: store.ok && broker.ok && bearable, store, broker, items };
+        let health = Health { ready: store.ok && broker.ok && bearable, store, broker, items, mail };
         *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(health.clone());
         health
     }
@@ -114,6 +122,27 @@ fn of_items(stuck: &StuckThreads) -> Option<Part> {
         reason: Some(format!("{count} of at most {most} did not come back from their item")),
         since: None,
         remedy: Some("see the log for the jobs that timed out, correct what their items run, and restart the process"),
+    })
+}
+
+/// Relays that are left alone. One that does not let us in comes first: only a person can mend that.
+async fn of_mail(store: &StoreHandle) -> Option<Part> {
+    let flow = tokio::time::timeout(PATIENCE, store.mail_flow()).await.ok()?.ok()?;
+    let alone = |relay: &&MailRelayView| matches!(relay.breaker.state, BreakerState::Open | BreakerState::HalfOpen);
+    let mut alone: Vec<&MailRelayView> = flow.relays.iter().filter(alone).collect();
+    alone.sort_by_key(|relay| (!relay.breaker.fault, relay.breaker.since));
+    let first = alone.first()?;
+    let others = if alone.len() > 1 { format!(", and {} more are left alone", alone.len() - 1) } else { String::new() };
+    let what = if first.breaker.fault { "does not let us in" } else { "fails" };
+    let why = first.breaker.why.as_deref().unwrap_or("it is not known why");
+    Some(Part {
+        name: "mail relays".to_owned(),
+        ok: true,
+        reason: Some(format!("the relay {} ({}) {what}: {why}{others}", first.name, first.place)),
+        since: Some(first.breaker.since),
+        remedy: Some(
+            "see `gristmill mail relay list`; correct its settings, then `gristmill mail relay resume NAME`; no mail is given up",
+        ),
     })
 }
 

@@ -106,7 +106,7 @@ impl Settled {
 pub(crate) fn settled(mut finish: Finish, mut terms: Terms) -> Settled {
     terms.guard.ended();
     terms.without_rows = finish.without_rows.take();
-    if let Ending::Snoozed { wait } = finish.ending {
+    if let (Ending::Snoozed { wait }, false) = (finish.ending, finish.unbounded) {
         finish.ending = snoozed(wait, terms.snoozes, terms.max_snoozes);
         if !matches!(finish.ending, Ending::Snoozed { .. }) {
             let why = finish.error.take().unwrap_or_else(|| "no reason given".to_owned());

@@ -18,6 +18,7 @@ pub(crate) mod lines;
 mod links;
 mod live;
 pub(crate) mod logins;
+mod mail_flow;
 mod me;
 mod openapi;
 pub(crate) mod operations;
@@ -55,6 +56,7 @@ pub fn routes() -> Routes {
         queues::routes(),
         history::routes(),
         limits::routes(),
+        mail_flow::routes(),
         schedules::routes(),
         triggers::routes(),
         workers::routes(),

@@ -1,6 +1,7 @@
 //! Emails and suppressions: through the API, on the pages, and by the link in an email.
 
 use gristmill_core::id::{DEFAULT_TENANT, JobId};
+use gristmill_core::mail_flow::RelayEvent;
 use gristmill_mail::compose::address_hash;
 use gristmill_mail::signed::{Signed, Unsubscribe};
 use serde_json::{Value, json};
@@ -191,4 +192,56 @@ async fn the_pages_show_an_email_and_change_the_list() {
     let off = [("address_sha256", hash.as_str()), ("stream", "")];
     assert_eq!(send(&env, None, "/email/suppressions/remove", &off).await.status, 303);
     assert_eq!(env.get("/api/v1/suppressions?address=eve@example.org").await.data(), &json!([]));
+}
+
+#[tokio::test]
+async fn a_relay_and_a_domain_are_suspended_and_resumed_over_the_api_and_on_the_page() {
+    let env = env::open().await;
+    env.store
+        .relay_note("main", "mail.example:587", &RelayEvent::Fault("535 5.7.8 no".to_owned()))
+        .await
+        .expect("noted");
+    let relays = env.get("/api/v1/mail/relays").await;
+    let main = &relays.data()[0];
+    assert_eq!(
+        (relays.status, &main["name"], &main["state"], &main["fault"]),
+        (200, &json!("main"), &json!("open"), &json!(true))
+    );
+    let page = look(&env, None, "/email/flow").await;
+    assert!(page.text.contains("does not let us in") && page.text.contains("535 5.7.8"), "{}", page.text);
+    let rehearsed = env.post("/api/v1/mail/relays/main/resume?dry_run=true", &Value::Null).await;
+    assert_eq!((rehearsed.status, &rehearsed.data()["affected"]), (200, &json!(1)));
+    assert_eq!(send(&env, None, "/email/flow/relays/main/resume", &[]).await.status, 303);
+    assert_eq!(env.get("/api/v1/mail/relays").await.data()[0]["state"], "closed");
+    assert_eq!(env.post("/api/v1/mail/relays/main/suspend", &Value::Null).await.status, 200);
+    assert_eq!(env.get("/api/v1/mail/relays").await.data()[0]["state"], "suspended");
+    assert_eq!(env.post("/api/v1/mail/relays/other/suspend", &Value::Null).await.status, 404);
+
+    let suspended = env.post("/api/v1/mail/domains/Slow.Example/suspend", &json!({"for": "2h"})).await;
+    assert_eq!((suspended.status, &suspended.data()["affected"]), (200, &json!(1)));
+    let domains = env.get("/api/v1/mail/domains").await;
+    let slow = &domains.data()[0];
+    assert_eq!((&slow["name"], &slow["waiting"]), (&json!("slow.example"), &json!(0)));
+    assert!(slow["suspension"]["until"].is_string(), "{slow}");
+    let page = look(&env, None, "/email/flow").await;
+    assert!(page.text.contains("slow.example") && page.text.contains("until"), "{}", page.text);
+    assert_eq!(send(&env, None, "/email/flow/domains/slow.example/resume", &[]).await.status, 303);
+    assert_eq!(env.get("/api/v1/mail/domains").await.data(), &json!([]));
+    assert_eq!(send(&env, None, "/email/flow/domains/suspend", &[("domain", "no domain")]).await.status, 422);
+    assert_eq!(
+        send(&env, None, "/email/flow/domains/suspend", &[("domain", "other.example"), ("for", "1h")]).await.status,
+        303
+    );
+    assert_eq!(env.get("/api/v1/mail/domains").await.data()[0]["name"], "other.example");
+}
+
+#[tokio::test]
+async fn what_all_tenants_share_is_not_for_the_members_of_one() {
+    let env = env::with_users().await;
+    for path in ["/api/v1/mail/relays", "/api/v1/mail/domains"] {
+        assert_eq!(env.get_as("operator@other", path).await.status, 403, "{path}");
+    }
+    assert_eq!(look(&env, Some("operator@other"), "/email/flow").await.status, 403);
+    let page = look(&env, Some("operator@other"), "/email").await;
+    assert!(!page.text.contains("/email/flow"), "{}", page.text);
 }

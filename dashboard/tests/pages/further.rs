@@ -198,6 +198,7 @@ async fn an_empty_store_teaches_the_first_command() {
         ("/quarantine?by=item", "The quarantine is empty"),
         ("/email", "gristmill mail send"),
         ("/email/suppressions", "The list is empty"),
+        ("/email/flow", "No relay was used yet"),
         ("/account", "No caller has to log in here"),
         ("/tenants", "New tenant"),
         ("/system", "Nothing is wrong"),

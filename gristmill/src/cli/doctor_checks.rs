@@ -143,22 +143,37 @@ fn nearly_full(free: u64, total: u64) -> bool {
 }
 
 async fn mail(context: &CommandContext) -> Finding {
-    let url = &context.loaded.config.mail.url;
+    let settings = &context.loaded.config.mail;
+    if settings.relays.is_empty() {
+        return mail_server("mail", &settings.url, "[mail] url").await;
+    }
+    let mut found = Vec::new();
+    for (name, relay) in &settings.relays {
+        let finding = mail_server("mail", &relay.url, &format!("[mail.relays.{name}] url")).await;
+        if !finding.ok {
+            return finding;
+        }
+        found.push(format!("{name}: {}", finding.found));
+    }
+    Finding::ok("mail", found.join("; "))
+}
+
+async fn mail_server(what: &'static str, url: &str, key: &str) -> Finding {
     if let Some(folder) = url.strip_prefix("folder://") {
         return mail_folder(Path::new(folder));
     }
-    let mend = "check [mail] url, and that this machine may reach the server";
+    let mend = "check [mail], and that this machine may reach the server";
     let Some((host, port)) = Url::parse(url).ok().and_then(|url| {
         let port = url.port().unwrap_or(if url.scheme() == "smtps" { 465 } else { 587 });
         Some((url.host_str()?.to_owned(), port))
     }) else {
-        return Finding::problem("mail", "[mail] url has no host", mend);
+        return Finding::problem(what, format!("{key} has no host"), mend);
     };
     let place = format!("{host}:{port}");
     match timeout(PATIENCE, greeting(&host, port, url.starts_with("smtps:"))).await {
-        Ok(Ok(greeting)) => Finding::ok("mail", format!("{place}: {greeting}")),
-        Ok(Err(wrong)) => Finding::problem("mail", format!("{place}: {wrong}"), mend),
-        Err(_) => Finding::problem("mail", format!("{place}: no greeting within {PATIENCE:?}"), mend),
+        Ok(Ok(greeting)) => Finding::ok(what, format!("{place}: {greeting}")),
+        Ok(Err(wrong)) => Finding::problem(what, format!("{place}: {wrong}"), mend),
+        Err(_) => Finding::problem(what, format!("{place}: no greeting within {PATIENCE:?}"), mend),
     }
 }
 

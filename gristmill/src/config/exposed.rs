@@ -25,6 +25,13 @@ pub(crate) fn exposed(config: &Config) -> Vec<(&'static str, String)> {
             format!("is `never`: mails and the password go to {host} in the clear; write `required`"),
         ));
     }
+    let relays = config.mail.relays.values().filter(|relay| relay.starttls == StartTls::Never);
+    for host in relays.filter_map(|relay| elsewhere(&relay.url, "smtp")) {
+        found.push((
+            "mail.relays",
+            format!("have `starttls = \"never\"`: mails and the password go to {host} in the clear; write `required`"),
+        ));
+    }
     if let Some(host) = elsewhere(&config.cache.redis, "redis") {
         found.push((
             "cache.redis",

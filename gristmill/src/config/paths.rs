@@ -34,6 +34,11 @@ pub(super) fn resolve(config: &mut Config, origins: &Origins, folder: &Path) {
             *path = path.take().map(|path| below(folder, &path));
         }
     }
+    for relay in config.mail.relays.values_mut() {
+        for path in [&mut relay.password_file, &mut relay.ca_file] {
+            *path = path.take().map(|path| below(folder, &path));
+        }
+    }
     for (key, path) in
         [("audit.key_file", &mut config.audit.key_file), ("audit.heads_file", &mut config.audit.heads_file)]
     {

@@ -264,6 +264,7 @@ impl Findings<'_> {
                 self.push("mail.url", format!("`{shown}` is not the address of a mail service; {right}"));
             }
         }
+        self.relays(config);
         if mail.connections == 0 {
             self.push("mail.connections", "is 0; at least 1 is needed");
         }
@@ -276,6 +277,36 @@ impl Findings<'_> {
         }
         if config.webhook.secret_env.is_some() && config.webhook.secret_file.is_some() {
             self.push("webhook.secret_file", "stands beside `secret_env`; give only one of them");
+        }
+    }
+
+    /// What their own kind says when it reads them, without what only a worker has: passwords and certificates.
+    fn relays(&mut self, config: &Config) {
+        let mail = &config.mail;
+        if !mail.relays.is_empty() && mail.url.starts_with("smtp") {
+            self.push("mail.url", "names a server, and there are `[mail.relays]`; make it one of them");
+        }
+        for (name, relay) in &mail.relays {
+            let key = format!("mail.relays.{name}");
+            if let Some(fault) = gristmill_core::mail_flow::relay_fault(name) {
+                self.push(&key, fault);
+            }
+            match Url::parse(&relay.url) {
+                Ok(url) if url.password().is_some() => {
+                    self.push(&join(&key, "url"), "holds a password; name its variable in `password_env` instead");
+                }
+                Ok(url) if matches!(url.scheme(), "smtp" | "smtps") && url.has_host() => {}
+                _ => self.push(&join(&key, "url"), "must be `smtp://HOST:587` or `smtps://HOST`"),
+            }
+            if relay.password_env.is_some() && relay.password_file.is_some() {
+                self.push(&join(&key, "password_file"), "stands beside `password_env`; give only one of them");
+            }
+            if relay.connections == 0 || relay.weight == 0 || relay.messages_per_connection == 0 {
+                self.push(&key, "has `connections`, `weight` and `messages_per_connection` of 1 or more");
+            }
+        }
+        if let Err(wrong) = gristmill_jobs::mail::relays::check_domains(mail) {
+            self.push("mail.domains", wrong);
         }
     }
 

@@ -186,3 +186,26 @@ fn a_key_is_made_once_and_its_signature_holds() {
     let bent = place.json(9, &["mail", "dkim", "verify", "bent.eml", "--json"]);
     assert_eq!(bent[0]["holds"], false);
 }
+
+#[test]
+fn a_domain_is_suspended_and_resumed_and_a_relay_is_known_from_its_first_message_on() {
+    let place = place();
+    assert_eq!(place.json(0, &["mail", "relay", "list", "--json"]), json!([]));
+    place.expect(3, &["mail", "relay", "suspend", "main"]);
+    let suspend = ["mail", "domain", "suspend", "Example.org", "--for", "2h", "--reason", "they have an outage"];
+    place.expect(0, &[&suspend[..], &["--dry-run"]].concat());
+    assert_eq!(place.json(0, &["mail", "domain", "list", "--json"]), json!([]));
+    place.expect(0, &suspend);
+    let listed = place.json(0, &["mail", "domain", "list", "--json"]);
+    assert_eq!((&listed[0]["name"], &listed[0]["waiting"]), (&json!("example.org"), &json!(0)));
+    assert_eq!(listed[0]["suspension"]["why"], "they have an outage");
+    let text = place.expect(0, &["mail", "domain", "list"]);
+    assert!(text.contains("example.org") && text.contains("they have an outage"), "{text}");
+    place.expect(0, &["mail", "domain", "resume", "example.org"]);
+    assert_eq!(place.json(0, &["mail", "domain", "list", "--json"]), json!([]));
+    place.expect(2, &["mail", "domain", "suspend", "no domain"]);
+    let relays = "[mail.relays.main]\nurl = \"smtp://127.0.0.1:1\"\nstarttls = \"never\"\nweight = 0\n";
+    place.write("config.toml", &format!("{CONFIG}{relays}"));
+    let refused = place.json(9, &["check", "--json"]);
+    assert!(refused.to_string().contains("mail.relays.main"), "{refused}");
+}

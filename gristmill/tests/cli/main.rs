@@ -13,6 +13,7 @@ mod guards;
 mod kinds;
 mod limits;
 mod mail;
+mod mail_peers;
 mod mailing;
 mod operations;
 mod place;

@@ -21,24 +21,40 @@ pub(super) struct Circumstances {
     pub(super) policy: UnknownPolicy,
     /// How long an address is left alone that does not exist.
     pub(super) suppress: Duration,
+    /// How long a job waits that no server could be asked for.
+    pub(super) unasked: Duration,
 }
 
-/// The step of one recipient, and how long its next attempt should wait.
-pub(super) fn step(position: u32, answer: &Answer, about: &Circumstances) -> (RecipientMove, Option<Duration>) {
-    let (signal, verdict) = match answer {
-        Answer::Judged { signal, verdict, .. } => (signal, verdict),
+/// How old a message becomes that no server can be asked for, before its attempts count.
+const GIVE_UP: Duration = Duration::from_secs(5 * 86_400);
+
+/// The step of one recipient, and what its next attempt waits for.
+pub(super) fn step(position: u32, answer: &Answer, about: &Circumstances) -> (RecipientMove, Next) {
+    let age = (about.now - about.created_at).to_std().unwrap_or_default();
+    let (phase, signal, verdict) = match answer {
+        Answer::Judged { phase, signal, verdict } => (*phase, signal, verdict),
+        Answer::Held { why, wait } => {
+            let (note, rule) = (Some(why.clone()), Some("held".to_owned()));
+            let step = RecipientMove { note, rule, ..RecipientMove::to(position, RecipientState::Deferred) };
+            return (step, Next { after: Some(*wait), unasked: true });
+        }
         Answer::CalledOff(why) => {
             let note = Some(why.clone());
             let rule = Some("called-off".to_owned());
-            return (RecipientMove { note, rule, ..RecipientMove::to(position, RecipientState::Deferred) }, None);
+            return (
+                RecipientMove { note, rule, ..RecipientMove::to(position, RecipientState::Deferred) },
+                Next::default(),
+            );
         }
     };
-    let age = (about.now - about.created_at).to_std().unwrap_or_default();
-    let put_off = if about.last { RecipientState::Expired } else { RecipientState::Deferred };
+    let let_in = !matches!(verdict.outcome, Outcome::OurFault { .. });
+    let unasked = !let_in || (phase.is_before_the_message() && age <= GIVE_UP);
+    let put_off = if about.last && !unasked { RecipientState::Expired } else { RecipientState::Deferred };
     let mut suppress = None;
     let (to, after) = match verdict.outcome {
         Outcome::Accepted => (RecipientState::Sent, None),
         Outcome::Deferred { within: Some(within), .. } if age > within => (RecipientState::Bounced, None),
+        Outcome::Deferred { after: None, .. } if unasked => (put_off, Some(about.unasked)),
         Outcome::Deferred { after, .. } => (put_off, after),
         // Whatever the attempt: no recipient's mail is given up for what is our own fault.
         Outcome::OurFault { pause } => (RecipientState::Deferred, Some(pause)),
@@ -54,7 +70,17 @@ pub(super) fn step(position: u32, answer: &Answer, about: &Circumstances) -> (Re
         _ => (None, None),
     };
     let (rule, note) = (Some(verdict.rule.to_owned()), Some(answer.masked()));
-    (RecipientMove { position, to, code, status, rule, note, suppress }, after)
+    let unasked = unasked && to == RecipientState::Deferred;
+    (RecipientMove { position, to, code, status, rule, note, suppress }, Next { after, unasked })
+}
+
+/// What the next attempt of a recipient waits for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Next {
+    /// How long.
+    pub(super) after: Option<Duration>,
+    /// No server was asked for the recipient: that spends no attempt.
+    pub(super) unasked: bool,
 }
 
 /// A step that fits the state in which the recipient is: one that was put off at its last attempt was never more than
@@ -74,7 +100,7 @@ pub(super) enum Conclusion {
     Done,
     /// Some are tried again, after so long.
     Again(String, Option<Duration>),
-    /// The server does not let us in: no attempt is spent on that.
+    /// No server was asked for any of those that are owed it: no attempt is spent on that.
     Paused(String, Duration),
     /// For some it cannot be known.
     Unknown(String),
@@ -82,12 +108,12 @@ pub(super) enum Conclusion {
     Failed(String),
 }
 
-/// Where a recipient is, what was said of it, and how long its next attempt should wait.
+/// Where a recipient is, what was said of it, and what its next attempt waits for.
 pub(super) struct Standing {
     pub(super) state: RecipientState,
     pub(super) rule: Option<String>,
     pub(super) note: Option<String>,
-    pub(super) after: Option<Duration>,
+    pub(super) next: Next,
 }
 
 /// Decides how the job ends.
@@ -103,10 +129,11 @@ pub(super) fn conclude(all: &[Standing]) -> Conclusion {
     };
     let owed = of(RecipientState::is_owed);
     if !owed.is_empty() {
-        let wait = owed.iter().filter_map(|one| one.after).min();
-        let not_let_in = owed.iter().all(|one| one.rule.as_deref() == Some("not-let-in"));
-        if let (true, Some(wait)) = (not_let_in, wait) {
-            return Conclusion::Paused(said(&owed, "the mail server does not let us in "), wait);
+        let wait = owed.iter().filter_map(|one| one.next.after).min();
+        if let (true, Some(wait)) = (owed.iter().all(|one| one.next.unasked), wait) {
+            let not_let_in = owed.iter().all(|one| one.rule.as_deref() == Some("not-let-in"));
+            let what = if not_let_in { "the mail server does not let us in " } else { "no mail server can be asked " };
+            return Conclusion::Paused(said(&owed, what), wait);
         }
         return Conclusion::Again(said(&owed, "the mail server does not take it now "), wait);
     }
@@ -138,10 +165,12 @@ mod tests {
 
     use super::*;
 
+    const UNASKED: Duration = Duration::from_secs(7);
+
     fn about(last: bool, policy: UnknownPolicy, age: i64) -> Circumstances {
         let created_at = Instant::from_timestamp(1_700_000_000, 0).expect("valid");
         let now = created_at + chrono::TimeDelta::seconds(age);
-        Circumstances { created_at, now, last, policy, suppress: Duration::from_secs(9) }
+        Circumstances { created_at, now, last, policy, suppress: Duration::from_secs(9), unasked: UNASKED }
     }
 
     fn reply(phase: Phase, code: u16, text: &str) -> Answer {
@@ -176,6 +205,31 @@ mod tests {
     }
 
     #[test]
+    fn what_no_server_was_asked_for_spends_no_attempt() {
+        let away = Answer::judged(Phase::Connect, Signal::Lost { why: "refused".to_owned() });
+        let held = Answer::Held { why: "its turn".to_owned(), wait: Duration::from_secs(3) };
+        let no = reply(Phase::Auth, 535, "5.7.8 no");
+        for (answer, age, to, unasked) in [
+            (&away, 0, RecipientState::Deferred, true),
+            (&away, 5 * 86_400 + 1, RecipientState::Expired, false),
+            (&held, 9 * 86_400, RecipientState::Deferred, true),
+            (&no, 9 * 86_400, RecipientState::Deferred, true),
+            (&reply(Phase::Rcpt, 450, "4.2.0 later"), 0, RecipientState::Expired, false),
+        ] {
+            let (moved, next) = step(0, answer, &about(true, UnknownPolicy::Hold, age));
+            assert_eq!((moved.to, next.unasked), (to, unasked), "{answer:?}");
+        }
+        let standing = |answer: &Answer| {
+            let (moved, next) = step(0, answer, &about(false, UnknownPolicy::Hold, 0));
+            Standing { state: moved.to, rule: moved.rule, note: moved.note, next }
+        };
+        let both = conclude(&[standing(&away), standing(&held)]);
+        assert!(matches!(both, Conclusion::Paused(_, wait) if wait == Duration::from_secs(3)), "{both:?}");
+        let asked = conclude(&[standing(&away), standing(&reply(Phase::Rcpt, 450, "4.2.0 later"))]);
+        assert!(matches!(asked, Conclusion::Again(..)), "{asked:?}");
+    }
+
+    #[test]
     fn a_job_ends_as_the_recipient_that_needs_the_most() {
         use RecipientState::*;
         let ends = |states: &[(RecipientState, u64)]| {
@@ -183,7 +237,8 @@ mod tests {
                 .iter()
                 .map(|(state, after)| {
                     let after = (*after > 0).then(|| Duration::from_secs(*after));
-                    Standing { state: *state, rule: Some("r".to_owned()), note: None, after }
+                    let next = Next { after, unasked: false };
+                    Standing { state: *state, rule: Some("r".to_owned()), note: None, next }
                 })
                 .collect();
             conclude(&all)

@@ -5,24 +5,27 @@
 //! makes no difference to the rest. Which step may follow which is `gristmill_core::letter`; what a server's answer
 //! means is `gristmill_mail::classify`.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use gristmill_core::backoff;
 use gristmill_core::duration::{self, Span};
 use gristmill_core::letter::{RecipientState, UnknownPolicy};
+use gristmill_core::mail_flow::domain_of;
 use gristmill_mail::Address;
-use gristmill_mail::transport::Report;
+use gristmill_mail::transport::{Answer, Report};
 use gristmill_store::{
     EmailKey, EmailRecord, EmailSaid, NewEmail, RecipientMove, RecipientView, StoreError, failpoint,
 };
 use serde_json::json;
 
-use super::delivery::{Circumstances, Conclusion, Standing, conclude, fitting, step};
+use super::delivery::{Circumstances, Conclusion, Next, Standing, conclude, fitting, step};
 use crate::handler::{Finish, Handler, JobContext};
 use crate::kind::payload::{self, EmailPayload};
 use crate::mail::hold;
 use crate::mail::made::{Identity, Maker};
+use crate::mail::relays::{Admission, Relays};
 use crate::mail::{Letter, Rendered, Transport};
 use crate::settings::{MailSettings, Uncertain};
 
@@ -79,9 +82,19 @@ impl EmailHandler {
 
     async fn attempt(&self, context: &JobContext) -> Result<Finish, Finish> {
         let held = Held::new(context);
-        let (record, new) = self.begin(&held).await?;
+        let known = context.store.email(&held.key).await.map_err(store_failed)?;
+        let expired = self.expired(context).map_err(Finish::permanent)?;
+        // One that is too late is given up, and takes no place of those that are not.
+        let admission = match self.transport.relays().filter(|_| expired.is_none()) {
+            Some(relays) => self.admitted(relays, context, known.as_ref()).await?,
+            None => Admission::default(),
+        };
+        let (record, new) = self.begin(&held, known).await?;
         if !record.frozen {
-            let why = new.and_then(|new| new.content.err()).unwrap_or_else(|| "there is no message".to_owned());
+            let why = new
+                .as_ref()
+                .and_then(|new| new.content.clone().err())
+                .unwrap_or_else(|| "there is no message".to_owned());
             return Err(Finish::permanent(why));
         }
         if record.recipients.iter().any(|one| one.may_be_twice && one.state == RecipientState::Sending) {
@@ -93,38 +106,110 @@ impl EmailHandler {
             let standings: Vec<Standing> = record.recipients.iter().map(standing).collect();
             return Ok(self.finish(&record, &standings, "an earlier attempt has sent it"));
         }
-        if let Some(within) = self.expired(context).map_err(Finish::permanent)? {
+        if let Some(within) = expired {
             return self.expire(&held, &owed, within).await;
         }
-        let letter = self.letter(&held, &record, &owed).await?;
-        let transmitted = |taken: Vec<usize>| {
-            let moves: Vec<RecipientMove> = taken
-                .iter()
-                .map(|index| RecipientMove::to(owed[*index].position, RecipientState::Transmitted))
-                .collect();
-            let held = &held;
-            async move {
-                match held.step(&moves, None).await {
-                    Ok(Some(moved)) if moved.len() == moves.len() => {
-                        failpoint::point("email.sending");
-                        Ok(())
-                    }
-                    Ok(_) => Err(LOST.to_owned()),
-                    Err(error) => Err(error.to_string()),
-                }
-            }
-        };
-        let report = self.transport.send(&letter, transmitted).await;
+        // What was made now is what is kept.
+        let made = new.and_then(|new| new.content.ok());
+        let held_back: Vec<Option<Answer>> = owed.iter().map(|one| admission.holds(&one.address)).collect();
+        let asked: Vec<RecipientView> =
+            owed.iter().zip(&held_back).filter(|(_, held)| held.is_none()).map(|(one, _)| one.clone()).collect();
+        let report = self.hand_over(&held, &record, &asked, made).await?;
+        drop(admission);
         if report.answers.iter().any(|answer| answer.accepted().is_some()) {
             failpoint::point("email.accepted");
         }
+        let mut answers = report.answers.into_iter();
+        let nothing = || Answer::CalledOff("the server was not asked".to_owned());
+        let answers = held_back.into_iter().map(|held| held.unwrap_or_else(|| answers.next().unwrap_or_else(nothing)));
+        let report = Report { answers: answers.collect(), ..report };
         self.settle(&held, &record, &owed, report).await
     }
 
+    /// Finds which of the recipients may be sent to now. An error holds the job up: none may, or there is no relay.
+    async fn admitted<'a>(
+        &self,
+        relays: &'a Relays,
+        context: &JobContext,
+        known: Option<&EmailRecord>,
+    ) -> Result<Admission<'a>, Finish> {
+        let domains: BTreeSet<String> = match known.filter(|record| record.frozen) {
+            Some(record) => {
+                let all = &record.recipients;
+                let unsettled = |one: &&RecipientView| one.state.is_owed() || one.state == RecipientState::Unknown;
+                let some: Vec<&RecipientView> = all.iter().filter(unsettled).collect();
+                // Nothing is owed any more: it is a redrive, or it has only to be settled.
+                let asked =
+                    if some.is_empty() { all.iter().filter(|one| one.state.is_failed()).collect() } else { some };
+                asked.iter().map(|one| domain_of(&one.address)).collect()
+            }
+            None => {
+                let payload: EmailPayload =
+                    payload::read(payload::EMAIL, &context.job.payload).map_err(Finish::permanent)?;
+                self.maker.domains(&payload).map_err(Finish::permanent)?
+            }
+        };
+        if domains.is_empty() {
+            return Ok(Admission::default());
+        }
+        if let Some((why, wait)) = relays.all_paused(&context.store, context.job.snoozes).await {
+            return Err(Finish::held(why, wait));
+        }
+        let asking = (context.job.tenant.as_str(), context.job.fence.job, context.job.snoozes);
+        let admission = relays.admit(&context.store, asking, &domains).await.map_err(store_failed)?;
+        match admission.holds_all() {
+            Some((why, wait)) => Err(Finish::held(why, wait)),
+            None => Ok(admission),
+        }
+    }
+
+    /// Hands the message over for these recipients.
+    async fn hand_over(
+        &self,
+        held: &Held<'_>,
+        record: &EmailRecord,
+        asked: &[RecipientView],
+        made: Option<Vec<u8>>,
+    ) -> Result<Report, Finish> {
+        let letter = self.letter(held, record, asked, made).await?;
+        // Those of whom a relay has had the first bytes, and not the last.
+        let begun: Mutex<BTreeSet<u32>> = Mutex::default();
+        let transmitted = |taken: Vec<usize>| {
+            let positions: Vec<u32> = taken.iter().map(|index| asked[*index].position).collect();
+            let again: Vec<u32> = {
+                let mut begun = begun.lock().unwrap_or_else(PoisonError::into_inner);
+                positions.iter().copied().filter(|position| !begun.insert(*position)).collect()
+            };
+            let of =
+                |positions: &[u32], to| positions.iter().map(|one| RecipientMove::to(*one, to)).collect::<Vec<_>>();
+            let mut steps = vec![of(&positions, RecipientState::Transmitted)];
+            if !again.is_empty() {
+                // The connection broke before the final dot: that server has no message, and another is asked.
+                steps.insert(0, of(&again, RecipientState::Sending));
+                steps.insert(0, of(&again, RecipientState::Deferred));
+            }
+            async move {
+                for moves in steps {
+                    match held.step(&moves, None).await {
+                        Ok(Some(moved)) if moved.len() == moves.len() => {}
+                        Ok(_) => return Err(LOST.to_owned()),
+                        Err(error) => return Err(error.to_string()),
+                    }
+                }
+                failpoint::point("email.sending");
+                Ok(())
+            }
+        };
+        Ok(self.transport.send(&held.context.store, &letter, transmitted).await)
+    }
+
     /// Begins the attempt in the store. Returned is the message, too, if it was made now.
-    async fn begin(&self, held: &Held<'_>) -> Result<(EmailRecord, Option<NewEmail>), Finish> {
+    async fn begin(
+        &self,
+        held: &Held<'_>,
+        known: Option<EmailRecord>,
+    ) -> Result<(EmailRecord, Option<NewEmail>), Finish> {
         let context = held.context;
-        let known = context.store.email(&held.key).await.map_err(store_failed)?;
         let new = match &known {
             Some(record) if record.frozen => None,
             _ => Some(self.make(context, known.as_ref()).map_err(Finish::permanent)?),
@@ -173,8 +258,17 @@ impl EmailHandler {
         }
     }
 
-    async fn letter(&self, held: &Held<'_>, record: &EmailRecord, owed: &[RecipientView]) -> Result<Letter, Finish> {
-        let bytes = held.context.store.email_content(&held.key).await.map_err(store_failed)?;
+    async fn letter(
+        &self,
+        held: &Held<'_>,
+        record: &EmailRecord,
+        owed: &[RecipientView],
+        made: Option<Vec<u8>>,
+    ) -> Result<Letter, Finish> {
+        let bytes = match made {
+            Some(bytes) => Some(bytes),
+            None => held.context.store.email_content(&held.key).await.map_err(store_failed)?,
+        };
         let bytes = bytes.ok_or_else(|| Finish::permanent("the message is not kept any more"))?;
         let address = |text: &str| text.parse::<Address>().map_err(|_| NO_ADDRESS);
         let recipients: Result<Vec<Address>, &str> = owed.iter().map(|one| address(&one.address)).collect();
@@ -201,20 +295,23 @@ impl EmailHandler {
             last: job.fence.attempt >= job.max_attempts,
             policy: self.policy(),
             suppress: self.settings.suppress_bounced.0,
+            unasked: backoff::MAIL_UNREACHED.wait(job.snoozes.saturating_add(1), 1.0),
         };
         let mut standings: Vec<Standing> = record.recipients.iter().map(standing).collect();
         let mut moves = Vec::new();
         for (one, answer) in owed.iter().zip(&report.answers) {
-            let (moved, after) = step(one.position, answer, &about);
+            let (moved, next) = step(one.position, answer, &about);
             let after_the_data = matches!(answer.phase(), Some(phase) if phase.is_with_the_data());
             let moved = fitting(moved, after_the_data);
             let place = record.recipients.iter().position(|known| known.position == one.position).unwrap_or_default();
-            standings[place] = Standing { state: moved.to, rule: moved.rule.clone(), note: moved.note.clone(), after };
+            standings[place] = Standing { state: moved.to, rule: moved.rule.clone(), note: moved.note.clone(), next };
             moves.push(moved);
         }
         let bounced = moves.iter().any(|moved| moved.to == RecipientState::Bounced);
         let said = EmailSaid { server: report.server.clone(), transcript: report.transcript.clone() };
-        if let Err(finish) = held.record(&moves, &said).await {
+        // Where no server was asked, there is nothing that one has said.
+        let said = (!said.server.is_empty()).then_some(&said);
+        if let Err(finish) = held.record(&moves, said).await {
             // The end of the job says the same of all of them, once the store can be written to.
             if conclude(&standings) != Conclusion::Done {
                 return Err(finish);
@@ -225,7 +322,7 @@ impl EmailHandler {
         }
         let answer = report.answers.iter().find_map(|answer| answer.accepted()).unwrap_or_default();
         let answer = match *self.transport {
-            Transport::Smtp(_) | Transport::Sandbox => answer.as_str(),
+            Transport::Relays(_) | Transport::Sandbox => answer.as_str(),
             // Where there is no server there is no reply code either.
             Transport::Folder(_) | Transport::Memory(_) => answer.strip_prefix("250 ").unwrap_or(&answer),
         };
@@ -244,7 +341,7 @@ impl EmailHandler {
                 Finish::done(Some(output))
             }
             Conclusion::Again(message, Some(after)) => Finish::failed_until(message, after),
-            Conclusion::Paused(message, after) => Finish::snooze(message, after),
+            Conclusion::Paused(message, after) => Finish::held(message, after),
             Conclusion::Again(message, None) => Finish::failed(message),
             Conclusion::Unknown(message) => match self.policy() {
                 UnknownPolicy::Hold => Finish::permanent(format!("{message}; {HELD}")),
@@ -273,7 +370,7 @@ impl Handler for EmailHandler {
 }
 
 fn standing(one: &RecipientView) -> Standing {
-    Standing { state: one.state, rule: one.rule.clone(), note: one.note.clone(), after: None }
+    Standing { state: one.state, rule: one.rule.clone(), note: one.note.clone(), next: Next::default() }
 }
 
 /// The delivery record of one message, held by one attempt.
@@ -294,9 +391,9 @@ impl<'a> Held<'a> {
 
     /// Records what became of the recipients. It has become so, whatever the store says: trying harder only spares a
     /// later attempt the doubt.
-    async fn record(&self, moves: &[RecipientMove], said: &EmailSaid) -> Result<(), Finish> {
+    async fn record(&self, moves: &[RecipientMove], said: Option<&EmailSaid>) -> Result<(), Finish> {
         for attempt in 1.. {
-            match self.step(moves, Some(said)).await {
+            match self.step(moves, said).await {
                 Ok(Some(_)) => return Ok(()),
                 Ok(None) => return Err(Finish::failed(LOST)),
                 Err(error) if attempt >= RECORD_TRIES => return Err(store_failed(error)),

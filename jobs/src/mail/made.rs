@@ -1,5 +1,6 @@
 //! What a payload makes: a message and its recipients, frozen.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -7,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use gristmill_core::Instant;
 use gristmill_core::id::JobId;
 use gristmill_core::letter::{RecipientRole, TRANSACTIONAL, envelope_id, stream_fault};
+use gristmill_core::mail_flow::domain_of;
 use gristmill_mail::compose::{self, Attachment, Draft, address_hash, canonical, mailbox};
 use gristmill_mail::dkim::{Key, Signer, sign};
 use gristmill_mail::signed::{Signed, Unsubscribe};
@@ -117,6 +119,19 @@ impl Maker {
                 Some(to) => Some(mailbox("`mail.redirect_to`", to)?.email),
             },
         })
+    }
+
+    /// The domains of the recipients of a payload, without making its message.
+    ///
+    /// # Errors
+    ///
+    /// When one is no address: a text without any address.
+    pub(crate) fn domains(&self, payload: &EmailPayload) -> Result<BTreeSet<String>, String> {
+        if let Some(to) = &self.redirect {
+            return Ok(BTreeSet::from([domain_of(to.as_ref())]));
+        }
+        let Addressed { to, cc, bcc, .. } = Addressed::read(payload)?;
+        Ok(to.iter().chain(&cc).chain(&bcc).map(|one| domain_of(one.email.as_ref())).collect())
     }
 
     /// The address to which refusals of a message go.

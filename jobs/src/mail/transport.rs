@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use gristmill_core::Instant;
-use gristmill_core::letter::envelope_id;
 use gristmill_mail::Address;
 use gristmill_mail::classify::{Phase, Signal};
-use gristmill_mail::transport::{Answer, Outgoing, Report, Smtp};
+use gristmill_mail::transport::{Answer, Report};
+use gristmill_store::StoreHandle;
 
-use super::{sandbox, server};
+use super::relays::Relays;
+use super::sandbox;
 use crate::settings::MailSettings;
 
 /// A message as it is kept, and whom it is still owed to.
@@ -30,8 +31,8 @@ pub struct Letter {
 /// Where messages go.
 #[derive(Debug)]
 pub enum Transport {
-    /// To a server.
-    Smtp(Box<Smtp>),
+    /// To a server, or to one of several.
+    Relays(Box<Relays>),
     /// Into a folder, as `.eml` files.
     Folder(PathBuf),
     /// Nowhere: kept for tests and previews.
@@ -48,17 +49,20 @@ impl Transport {
     /// When the URL is none of `folder://…`, `smtp://…`, `smtps://…`, `sandbox://`, or a file or variable that the settings
     /// name cannot be read: a text that names the key.
     pub fn from_settings(settings: &MailSettings) -> Result<Self, String> {
+        if settings.url == "sandbox://" {
+            return Ok(Self::Sandbox);
+        }
+        if !settings.relays.is_empty() {
+            return Relays::from_settings(settings).map(|relays| Self::Relays(Box::new(relays)));
+        }
         if let Some(path) = settings.url.strip_prefix("folder://") {
             if path.is_empty() {
                 return Err("`mail.url` names no folder; write for example `folder://mail`".to_owned());
             }
             return Ok(Self::Folder(PathBuf::from(path)));
         }
-        if settings.url == "sandbox://" {
-            return Ok(Self::Sandbox);
-        }
         if settings.url.starts_with("smtp://") || settings.url.starts_with("smtps://") {
-            return server::from_settings(settings).map(|smtp| Self::Smtp(Box::new(smtp)));
+            return Relays::from_settings(settings).map(|relays| Self::Relays(Box::new(relays)));
         }
         // The URL itself is left out of the text: it may hold a password.
         Err("`mail.url` must begin with `folder://`, `smtp://` or `smtps://`, or be `sandbox://`".to_owned())
@@ -69,6 +73,14 @@ impl Transport {
         Self::Memory(Mutex::new(Vec::new()))
     }
 
+    /// The relays, where there are any.
+    pub fn relays(&self) -> Option<&Relays> {
+        match self {
+            Self::Relays(relays) => Some(relays),
+            Self::Folder(_) | Self::Memory(_) | Self::Sandbox => None,
+        }
+    }
+
     /// Whether handing over the same message twice leaves only one.
     pub fn is_idempotent(&self) -> bool {
         matches!(self, Self::Folder(_))
@@ -76,20 +88,15 @@ impl Transport {
 
     /// Hands a message over. `before_data` gets the recipients that the other side takes (by their places), and runs
     /// when it has agreed to take the message and before any byte of it is sent: once the data has begun, an answer
-    /// that never comes leaves the outcome unknown.
-    pub async fn send<F, R>(&self, letter: &Letter, before_data: F) -> Report
+    /// that never comes leaves the outcome unknown. When a server fails before it has the message, `before_data` runs
+    /// again for those whom the next one takes.
+    pub async fn send<F, R>(&self, store: &StoreHandle, letter: &Letter, before_data: F) -> Report
     where
         F: Fn(Vec<usize>) -> R + Send + Sync,
         R: Future<Output = Result<(), String>> + Send,
     {
-        if let Self::Smtp(smtp) = self {
-            let outgoing = Outgoing {
-                sender: Some(&letter.sender),
-                recipients: &letter.recipients,
-                bytes: &letter.bytes,
-                envelope_id: envelope_id(&letter.message_id),
-            };
-            return smtp.send(&outgoing, before_data).await;
+        if let Self::Relays(relays) = self {
+            return relays.send(store, letter, before_data).await;
         }
         if matches!(self, Self::Sandbox) {
             return sandbox::send(&letter.recipients, before_data).await;
@@ -104,7 +111,7 @@ impl Transport {
 
     fn place(&self) -> String {
         match self {
-            Self::Smtp(smtp) => smtp.server(),
+            Self::Relays(_) => "the mail relays".to_owned(),
             Self::Folder(folder) => format!("the folder {}", folder.display()),
             Self::Memory(_) => "memory".to_owned(),
             Self::Sandbox => sandbox::PLACE.to_owned(),
@@ -114,7 +121,7 @@ impl Transport {
     async fn keep(&self, letter: &Letter) -> Answer {
         let kept = match self {
             Self::Folder(folder) => write(folder, letter).await,
-            Self::Smtp(_) | Self::Sandbox => Err("a server keeps nothing".to_owned()),
+            Self::Relays(_) | Self::Sandbox => Err("a server keeps nothing".to_owned()),
             Self::Memory(kept) => {
                 let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
                 kept.push(letter.clone());

@@ -5,10 +5,12 @@
 //! more than the reply code; then what servers without enhanced codes write; then the first digit (RFC 5321, 4.2.1).
 //! Each verdict carries the name of its rule, so that a person can see why.
 
+mod blame;
 mod reply;
 
 use std::time::Duration;
 
+pub use blame::{Blame, asks_to_slow_down, blame};
 pub use reply::{Enhanced, asked_wait};
 
 gristmill_core::words! {
@@ -36,6 +38,11 @@ gristmill_core::words! {
 }
 
 impl Phase {
+    /// Whether nothing of the message was named yet.
+    pub fn is_before_the_message(self) -> bool {
+        matches!(self, Self::Connect | Self::Tls | Self::Hello | Self::Auth)
+    }
+
     /// Whether bytes of the message may have been under way.
     pub fn is_with_the_data(self) -> bool {
         matches!(self, Self::Body | Self::Dot)
@@ -152,6 +159,10 @@ fn deferred(rule: &'static str, scope: Scope, after: Option<Duration>) -> Verdic
     verdict(rule, scope, Outcome::Deferred { after, within: None })
 }
 
+fn not_let_in() -> Verdict {
+    verdict("not-let-in", Scope::Ourselves, Outcome::OurFault { pause: PAUSE })
+}
+
 fn bounced(rule: &'static str, scope: Scope) -> Verdict {
     verdict(rule, scope, Outcome::Bounced { suppress: false })
 }
@@ -163,6 +174,8 @@ fn bounced(rule: &'static str, scope: Scope) -> Verdict {
 pub fn classify(phase: Phase, signal: &Signal) -> Verdict {
     match signal {
         Signal::Reply { code, text } => answered(phase, *code, text),
+        // It offers no way to log in that we have: that is no message's fault.
+        Signal::Unfit { .. } if phase == Phase::Auth => not_let_in(),
         Signal::Unfit { .. } => bounced("does-not-fit-the-server", Scope::Message),
         Signal::Insecure { .. } => deferred("tls-failed", Scope::Host, None),
         // Only the final dot leaves anything open: a server that has not seen it has no message (RFC 5321, 4.1.1.4).
@@ -180,10 +193,10 @@ fn answered(phase: Phase, code: u16, text: &str) -> Verdict {
         return agreed(phase, code);
     }
     if is_our_fault(code, enhanced) {
-        return verdict("not-let-in", Scope::Ourselves, Outcome::OurFault { pause: PAUSE });
+        return not_let_in();
     }
     // Before MAIL no recipient is under discussion: whatever the code, no recipient's mail may be given up.
-    if matches!(phase, Phase::Connect | Phase::Tls | Phase::Hello | Phase::Auth) || code == 421 {
+    if phase.is_before_the_message() || code == 421 {
         return deferred("host-not-now", Scope::Host, asked_wait(text));
     }
     if let Some(found) = by_enhanced(phase, code, enhanced, text) {

@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lettre::transport::smtp::Error as SmtpError;
-use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
+use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
 use lettre::transport::smtp::commands::Ehlo;
 use lettre::transport::smtp::extension::ClientId;
 use lettre::transport::smtp::response::Response;
+use tokio::net::TcpStream;
 use tokio::time::Instant;
+use tokio::time::error::Elapsed;
 
 use super::transcript::Transcript;
 use crate::classify::{Phase, Signal};
@@ -23,11 +25,13 @@ const PATIENCE_AT_THE_END: u32 = 10;
 /// How much of a message is handed over at once.
 const PART_BYTES: usize = 64 * 1024;
 
-/// What a server offers, of what a transaction uses (RFC 1870, 3461, 6152, 6531).
+/// What a server offers, of what a transaction uses (RFC 1870, 2920, 3461, 6152, 6531).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Offers {
     pub(super) dsn: bool,
     pub(super) eight_bit: bool,
+    /// Several commands may be sent at once (RFC 2920).
+    pub(super) pipelining: bool,
     pub(super) utf8: bool,
     /// `SIZE`: the most bytes of a message, 0 when it does not say.
     pub(super) size: Option<usize>,
@@ -42,6 +46,7 @@ impl Offers {
             match words.next().unwrap_or_default().to_ascii_uppercase().as_str() {
                 "DSN" => offers.dsn = true,
                 "8BITMIME" => offers.eight_bit = true,
+                "PIPELINING" => offers.pipelining = true,
                 "SMTPUTF8" => offers.utf8 = true,
                 "SIZE" => offers.size = Some(words.next().and_then(|bytes| bytes.parse().ok()).unwrap_or(0)),
                 _ => {}
@@ -82,6 +87,8 @@ pub(super) struct Plan<'a> {
     /// STARTTLS, or nothing is sent.
     pub(super) upgraded: Option<TlsParameters>,
     pub(super) credentials: Option<&'a Credentials>,
+    /// The ways to log in that may be used, the best first.
+    pub(super) mechanisms: &'a [Mechanism],
     pub(super) timeout: Duration,
 }
 
@@ -92,7 +99,23 @@ pub(super) struct Connection {
     pub(super) transcript: Transcript,
     pub(super) messages: u32,
     pub(super) used_at: Instant,
+    /// Whether it was idle since its last message: the server may have closed it meanwhile.
+    pub(super) was_idle: bool,
+    /// Whether the last transaction has ended with a message that was taken, so that nothing of it is left open.
+    pub(super) clean: bool,
     timeout: Duration,
+}
+
+/// A command that is sent together with others.
+pub(super) struct Asked {
+    pub(super) phase: Phase,
+    pub(super) command: String,
+}
+
+impl Asked {
+    pub(super) fn new(phase: Phase, command: impl Display) -> Self {
+        Self { phase, command: command.to_string() }
+    }
 }
 
 impl std::fmt::Debug for Connection {
@@ -120,7 +143,8 @@ impl Connection {
             }
         };
         let (messages, used_at) = (0, Instant::now());
-        let mut line = Self { inner, offers: Offers::default(), transcript, messages, used_at, timeout: plan.timeout };
+        let (offers, timeout) = (Offers::default(), plan.timeout);
+        let mut line = Self { inner, offers, transcript, messages, used_at, was_idle: false, clean: true, timeout };
         // lettre has asked already, and keeps of the answer only what it knows itself.
         match line.ask(Phase::Hello, "EHLO", Ehlo::new(plan.hello.clone())).await {
             Ok(response) => line.offers = Offers::read(response.message()),
@@ -131,11 +155,8 @@ impl Connection {
 
     async fn prepared(plan: &Plan<'_>, transcript: &mut Transcript) -> Result<AsyncSmtpConnection, Failed> {
         let at = |phase: Phase| move |error: SmtpError| Failed::new(phase, signal(&error));
-        let (address, wrapped) = ((plan.host, plan.port), plan.wrapped.clone());
         let hello = &plan.hello;
-        let mut inner = AsyncSmtpConnection::connect_tokio1(address, Some(plan.timeout), hello, wrapped, None)
-            .await
-            .map_err(at(Phase::Connect))?;
+        let mut inner = Self::greeted(plan).await?;
         if let Some(tls) = &plan.upgraded {
             if !inner.can_starttls() {
                 let why = "the server offers no STARTTLS, and an unencrypted connection is not allowed".to_owned();
@@ -146,11 +167,33 @@ impl Connection {
             transcript.note("TLS is set up");
         }
         if let Some(credentials) = plan.credentials {
-            transcript.said("AUTH (not shown)");
-            let response = inner.auth(DEFAULT_MECHANISMS, credentials).await.map_err(at(Phase::Auth))?;
+            let Some(mechanism) = inner.server_info().get_auth_mechanism(plan.mechanisms) else {
+                let why =
+                    format!("the server offers none of the ways to log in that may be used: {:?}", plan.mechanisms);
+                return Err(Failed::new(Phase::Auth, Signal::Unfit { why }));
+            };
+            transcript.said(&format!("AUTH {mechanism} (not shown)"));
+            let response = inner.auth(&[mechanism], credentials).await.map_err(at(Phase::Auth))?;
             transcript.heard(&spoken(&response));
         }
         Ok(inner)
+    }
+
+    /// Connects and waits for the server to introduce itself.
+    async fn greeted(plan: &Plan<'_>) -> Result<AsyncSmtpConnection, Failed> {
+        let (address, hello) = ((plan.host, plan.port), &plan.hello);
+        let at = |error: SmtpError| Failed::new(Phase::Connect, signal(&error));
+        if let Some(tls) = &plan.wrapped {
+            let tls = Some(tls.clone());
+            let made = AsyncSmtpConnection::connect_tokio1(address, Some(plan.timeout), hello, tls, None);
+            return made.await.map_err(at);
+        }
+        // lettre leaves small packets waiting for the answer to those before them, and the final dot is one.
+        let connected = tokio::time::timeout(plan.timeout, TcpStream::connect(address)).await;
+        let lost = |why: std::io::Error| Failed::new(Phase::Connect, Signal::Lost { why: why.to_string() });
+        let stream = connected.map_err(|_| Failed::new(Phase::Connect, Signal::Silent))?.map_err(lost)?;
+        stream.set_nodelay(true).map_err(lost)?;
+        AsyncSmtpConnection::connect_with_transport(Box::new(stream), hello).await.map_err(at)
     }
 
     /// Begins the transcript of another message on the same connection.
@@ -164,6 +207,44 @@ impl Connection {
         let command = command.to_string();
         self.transcript.said(&command);
         let answered = tokio::time::timeout(self.timeout, self.inner.command(command)).await;
+        let heard = self.heard(phase, answered);
+        if heard.is_err() {
+            tracing::debug!(command = name, "the mail server refuses or does not answer");
+        }
+        heard
+    }
+
+    /// Asks several things at once and waits for the answers, one for each. After one that ends the connection all that
+    /// follow are the same.
+    pub(super) async fn ask_together(&mut self, all: &[Asked]) -> Vec<Result<Response, Failed>> {
+        let mut together = String::new();
+        for asked in all {
+            self.transcript.said(&asked.command);
+            together.push_str(&asked.command);
+        }
+        let mut answers: Vec<Result<Response, Failed>> = Vec::with_capacity(all.len());
+        for (place, asked) in all.iter().enumerate() {
+            if let Some(Err(over)) = answers.last().filter(|last| last.as_ref().is_err_and(Failed::ends_the_connection))
+            {
+                answers.push(Err(over.clone()));
+                continue;
+            }
+            let answered = if place == 0 {
+                tokio::time::timeout(self.timeout, self.inner.command(&together)).await
+            } else {
+                tokio::time::timeout(self.timeout, self.inner.read_response()).await
+            };
+            answers.push(self.heard(asked.phase, answered));
+        }
+        answers
+    }
+
+    /// Notes what was answered.
+    fn heard(
+        &mut self,
+        phase: Phase,
+        answered: Result<Result<Response, SmtpError>, Elapsed>,
+    ) -> Result<Response, Failed> {
         let failed = match answered {
             Ok(Ok(response)) => {
                 self.transcript.heard(&spoken(&response));
@@ -172,7 +253,6 @@ impl Connection {
             Ok(Err(error)) => signal(&error),
             Err(_) => Signal::Silent,
         };
-        tracing::debug!(command = name, "the mail server refuses or does not answer");
         self.transcript.heard(&describe(&failed));
         Err(Failed::new(phase, failed))
     }
@@ -258,8 +338,8 @@ mod tests {
 
     #[test]
     fn what_a_server_offers_is_read_from_its_answer() {
-        let lines = ["mx.example says hello", "SIZE 1000", "8bitmime", "DSN", "SMTPUTF8", "X-OTHER"];
-        let all = Offers { dsn: true, eight_bit: true, utf8: true, size: Some(1_000) };
+        let lines = ["mx.example says hello", "SIZE 1000", "8bitmime", "DSN", "SMTPUTF8", "X-OTHER", "Pipelining"];
+        let all = Offers { dsn: true, eight_bit: true, pipelining: true, utf8: true, size: Some(1_000) };
         assert_eq!(Offers::read(lines.into_iter()), all);
         assert_eq!(Offers::read(["DSN", "SIZE"].into_iter()), Offers { size: Some(0), ..Offers::default() });
         assert_eq!(Offers::read(std::iter::empty()), Offers::default());

@@ -12,11 +12,12 @@ use lettre::Address;
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt, Rset};
 use lettre::transport::smtp::extension::{MailBodyParameter, MailParameter, RcptParameter};
 
-use connection::{Connection, Failed, describe};
-pub use pool::{Endpoint, Security, Smtp};
+use connection::{Asked, Connection, Failed, describe};
+pub use pool::{Endpoint, Login, MESSAGES_PER_CONNECTION, Security, Smtp};
 pub use transcript::{Transcript, masked};
 
-use crate::classify::{Outcome, Phase, Signal, Verdict, classify};
+use crate::classify::{Blame, Outcome, Phase, Signal, Verdict, blame, classify};
+use std::time::Duration;
 
 /// A message and its envelope.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +46,13 @@ pub enum Answer {
     },
     /// The caller called it off before any data was sent.
     CalledOff(String),
+    /// No server was asked: there is none now that may be, or the recipient's domain has to wait.
+    Held {
+        /// Why.
+        why: String,
+        /// For how long.
+        wait: Duration,
+    },
 }
 
 impl Answer {
@@ -58,8 +66,21 @@ impl Answer {
     pub fn phase(&self) -> Option<Phase> {
         match self {
             Self::Judged { phase, .. } => Some(*phase),
-            Self::CalledOff(_) => None,
+            Self::CalledOff(_) | Self::Held { .. } => None,
         }
+    }
+
+    /// Who is behind it, when it was not taken.
+    pub fn blame(&self) -> Blame {
+        match self {
+            Self::Judged { phase, signal, verdict } => blame(*phase, signal, verdict),
+            Self::CalledOff(_) | Self::Held { .. } => Blame::Nobody,
+        }
+    }
+
+    /// Whether another relay may take the message in place of the one that was asked.
+    pub fn lets_another_try(&self) -> bool {
+        self.phase().is_some_and(|phase| self.blame().lets_another_try(phase))
     }
 
     /// What the server said when it took the message, if it did.
@@ -74,7 +95,7 @@ impl Answer {
     pub fn masked(&self) -> String {
         match self {
             Self::Judged { signal, .. } => masked(&describe(signal)),
-            Self::CalledOff(why) => why.clone(),
+            Self::CalledOff(why) | Self::Held { why, .. } => why.clone(),
         }
     }
 }
@@ -124,6 +145,8 @@ enum After {
     Usable,
     /// It is of no more use.
     Over,
+    /// It was of no use any more before it began.
+    Stale,
 }
 
 impl Smtp {
@@ -138,30 +161,31 @@ impl Smtp {
         R: Future<Output = Result<(), String>> + Send,
     {
         let mut ledger = Ledger::new(letter);
-        let all = ledger.owed();
-        if let Some(failed) = self.paused() {
-            ledger.judge(&all, failed.phase, &failed.signal);
-            let mut transcript = Transcript::default();
-            transcript.note("the transport pauses, because the server does not let us in");
-            return ledger.report(&transcript, self.server());
-        }
         let _slot = self.slot().await;
         let mut line = match self.connection().await {
             Ok(line) => line,
-            Err((failed, transcript)) => {
-                self.noticed(&failed);
-                ledger.judge(&all, failed.phase, &failed.signal);
-                return ledger.report(&transcript, self.server());
-            }
+            Err((failed, transcript)) => return self.unreached(ledger, &failed, &transcript),
         };
         unfit(&mut ledger, &line);
         let mut usable = true;
         while usable && !ledger.owed().is_empty() {
             let before = ledger.owed().len();
-            usable = matches!(self.transaction(&mut line, &mut ledger, &before_data).await, After::Usable);
+            match self.transaction(&mut line, &mut ledger, &before_data).await {
+                After::Usable => {}
+                After::Over => usable = false,
+                // The server has closed it while it was idle: it has heard nothing of this message.
+                After::Stale => {
+                    line = match self.fresh().await {
+                        Ok(line) => line,
+                        Err((failed, transcript)) => return self.unreached(ledger, &failed, &transcript),
+                    };
+                    unfit(&mut ledger, &line);
+                    continue;
+                }
+            }
             // A server that takes none of them in a whole transaction will not take more in the next.
             usable &= ledger.owed().len() < before;
-            if usable && !ledger.owed().is_empty() {
+            if usable && !ledger.owed().is_empty() && !line.offers.pipelining {
                 // Whatever the last one left open is over.
                 usable = line.ask(Phase::Hello, "RSET", Rset).await.is_ok();
             }
@@ -173,27 +197,28 @@ impl Smtp {
         ledger.report(&transcript, self.server())
     }
 
+    fn unreached(&self, mut ledger: Ledger<'_>, failed: &Failed, transcript: &Transcript) -> Report {
+        let all = ledger.owed();
+        ledger.judge(&all, failed.phase, &failed.signal);
+        ledger.report(transcript, self.server())
+    }
+
     async fn transaction<F, R>(&self, line: &mut Connection, ledger: &mut Ledger<'_>, before_data: &F) -> After
     where
         F: Fn(Vec<usize>) -> R + Send + Sync,
         R: Future<Output = Result<(), String>> + Send,
     {
-        let owed = ledger.owed();
-        let letter = ledger.letter;
-        let mail = Mail::new(letter.sender.cloned(), mail_parameters(letter, line, &owed));
-        if let Err(failed) = line.ask(Phase::Mail, "MAIL", mail).await {
-            return self.failed(ledger, &owed, &failed);
-        }
-        let taken = match self.name_recipients(line, ledger, &owed).await {
-            Ok(taken) => taken,
-            Err(failed) => return self.failed(ledger, &ledger.owed(), &failed),
+        let was_idle = std::mem::take(&mut line.was_idle);
+        let agreed = if line.offers.pipelining {
+            agree_together(line, ledger, was_idle).await
+        } else {
+            agree_one_by_one(line, ledger).await
         };
-        if taken.is_empty() {
-            return After::Usable;
-        }
-        if let Err(failed) = line.ask(Phase::Data, "DATA", Data).await.and_then(agreed) {
-            return self.failed(ledger, &taken, &failed);
-        }
+        line.clean = false;
+        let taken = match agreed {
+            Ok(taken) => taken,
+            Err(after) => return after,
+        };
         if let Err(reason) = before_data(taken.clone()).await {
             line.transcript.note("called off before the data");
             for index in taken {
@@ -202,71 +227,117 @@ impl Smtp {
             // The server waits for data. Only dropping the connection shows it that none will come.
             return After::Over;
         }
-        match line.message(letter.bytes).await {
+        match line.message(ledger.letter.bytes).await {
             Ok(response) => {
                 let (code, lines): (_, Vec<&str>) = (u16::from(response.code()), response.message().collect());
                 ledger.judge(&taken, Phase::Dot, &Signal::Reply { code, text: lines.join(" ") });
-                line.messages += 1;
+                (line.messages, line.clean) = (line.messages + 1, true);
                 After::Usable
             }
-            Err(failed) => self.failed(ledger, &taken, &failed),
+            Err(failed) => failed_for(ledger, &taken, &failed),
         }
     }
+}
 
-    /// Names the recipients, and returns those that the server takes. Those that it would take in a message of their own
-    /// stay owed.
-    async fn name_recipients(
-        &self,
-        line: &mut Connection,
-        ledger: &mut Ledger<'_>,
-        owed: &[usize],
-    ) -> Result<Vec<usize>, Failed> {
-        let mut taken = Vec::new();
-        for index in owed {
-            let recipient = &ledger.letter.recipients[*index];
-            let rcpt = Rcpt::new(recipient.clone(), rcpt_parameters(recipient, line));
-            match line.ask(Phase::Rcpt, "RCPT", rcpt).await {
-                Ok(_) => taken.push(*index),
-                Err(failed) if failed.ends_the_connection() => {
-                    // Nothing was sent to those that it had taken so far either.
-                    return Err(failed);
-                }
-                Err(failed) => {
-                    let verdict = classify(failed.phase, &failed.signal);
-                    let too_many = verdict.rule == "too-many-recipients" && !taken.is_empty();
-                    self.noticed(&failed);
-                    if !too_many {
-                        ledger.judge(&[*index], failed.phase, &failed.signal);
-                    }
-                }
+/// Asks for one thing after the other, up to the agreement to take the message. Returns whom it is taken for.
+async fn agree_one_by_one(line: &mut Connection, ledger: &mut Ledger<'_>) -> Result<Vec<usize>, After> {
+    let owed = ledger.owed();
+    let letter = ledger.letter;
+    let mail = Mail::new(letter.sender.cloned(), mail_parameters(letter, line, &owed));
+    if let Err(failed) = line.ask(Phase::Mail, "MAIL", mail).await {
+        return Err(failed_for(ledger, &owed, &failed));
+    }
+    let mut taken = Vec::new();
+    for index in &owed {
+        let recipient = &letter.recipients[*index];
+        let rcpt = Rcpt::new(recipient.clone(), rcpt_parameters(recipient, line));
+        let answer = line.ask(Phase::Rcpt, "RCPT", rcpt).await;
+        named(ledger, &mut taken, *index, answer)?;
+    }
+    if taken.is_empty() {
+        return Err(After::Usable);
+    }
+    match line.ask(Phase::Data, "DATA", Data).await.and_then(agreed) {
+        Ok(()) => Ok(taken),
+        Err(failed) => Err(failed_for(ledger, &taken, &failed)),
+    }
+}
+
+/// Asks for all of it at once (RFC 2920), beginning with the end of what the last transaction may have left open.
+async fn agree_together(line: &mut Connection, ledger: &mut Ledger<'_>, was_idle: bool) -> Result<Vec<usize>, After> {
+    let owed = ledger.owed();
+    let letter = ledger.letter;
+    let mut asked = Vec::with_capacity(owed.len() + 3);
+    if !line.clean {
+        asked.push(Asked::new(Phase::Hello, Rset));
+    }
+    asked.push(Asked::new(Phase::Mail, Mail::new(letter.sender.cloned(), mail_parameters(letter, line, &owed))));
+    for index in &owed {
+        let recipient = &letter.recipients[*index];
+        asked.push(Asked::new(Phase::Rcpt, Rcpt::new(recipient.clone(), rcpt_parameters(recipient, line))));
+    }
+    asked.push(Asked::new(Phase::Data, Data));
+    let mut answers = line.ask_together(&asked).await;
+    let nothing = || Err(Failed::new(Phase::Data, Signal::Silent));
+    let data = answers.pop().unwrap_or_else(nothing).and_then(agreed);
+    let mut answers = answers.into_iter();
+    let mut next = || answers.next().unwrap_or_else(nothing);
+    let first = next();
+    if was_idle && first.as_ref().is_err_and(Failed::ends_the_connection) {
+        return Err(After::Stale);
+    }
+    let mail = if line.clean { first } else { first.and_then(|_| next()) };
+    if let Err(failed) = mail {
+        let after = failed_for(ledger, &owed, &failed);
+        return Err(if data.is_ok() { After::Over } else { after });
+    }
+    let mut taken = Vec::new();
+    for index in &owed {
+        named(ledger, &mut taken, *index, next())?;
+    }
+    match (data, taken.is_empty()) {
+        (Ok(()), false) => Ok(taken),
+        // It waits for a message that no recipient gets, and would take the next commands for it.
+        (Ok(()), true) => Err(After::Over),
+        (Err(failed), true) if !failed.ends_the_connection() => Err(After::Usable),
+        (Err(failed), _) => Err(failed_for(ledger, &taken, &failed)),
+    }
+}
+
+/// Notes what was answered to a recipient. One that the server would take in a message of its own stays owed. An error
+/// when the connection is over: nothing was sent to those that it had taken so far either.
+fn named<T>(
+    ledger: &mut Ledger<'_>,
+    taken: &mut Vec<usize>,
+    index: usize,
+    answer: Result<T, Failed>,
+) -> Result<(), After> {
+    match answer {
+        Ok(_) => taken.push(index),
+        Err(failed) if failed.ends_the_connection() => {
+            let owed = ledger.owed();
+            return Err(failed_for(ledger, &owed, &failed));
+        }
+        Err(failed) => {
+            let verdict = classify(failed.phase, &failed.signal);
+            let too_many = verdict.rule == "too-many-recipients" && !taken.is_empty();
+            if !too_many {
+                ledger.judge(&[index], failed.phase, &failed.signal);
             }
         }
-        Ok(taken)
     }
+    Ok(())
+}
 
-    fn failed(&self, ledger: &mut Ledger<'_>, of: &[usize], failed: &Failed) -> After {
-        self.noticed(failed);
-        ledger.judge(of, failed.phase, &failed.signal);
-        if failed.ends_the_connection() {
-            // Those that it would have taken in another message are not asked any more.
-            let rest = ledger.owed();
-            ledger.judge(&rest, Phase::Rcpt, &failed.signal);
-            return After::Over;
-        }
-        After::Usable
+fn failed_for(ledger: &mut Ledger<'_>, of: &[usize], failed: &Failed) -> After {
+    ledger.judge(of, failed.phase, &failed.signal);
+    if failed.ends_the_connection() {
+        // Those that it would have taken in another message are not asked any more.
+        let rest = ledger.owed();
+        ledger.judge(&rest, Phase::Rcpt, &failed.signal);
+        return After::Over;
     }
-
-    /// Pauses the transport when the server does not let us in.
-    fn noticed(&self, failed: &Failed) {
-        if let Outcome::OurFault { pause } = classify(failed.phase, &failed.signal).outcome {
-            tracing::error!(
-                server = self.server(),
-                answer = masked(&describe(&failed.signal)),
-                "the mail server does not let us in; no mail is given up, and the transport pauses"
-            );
-            self.pause(failed.clone(), pause);
-        }
-    }
+    After::Usable
 }
 
 /// An answer to DATA that is not 354 is no agreement, although it refuses nothing.

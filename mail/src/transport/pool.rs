@@ -1,9 +1,9 @@
-//! A server, the connections to it, and whether it lets us in.
+//! A server, and the connections to it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS, Mechanism};
 use lettre::transport::smtp::client::{Certificate, TlsParameters};
 use lettre::transport::smtp::commands::Rset;
 use lettre::transport::smtp::extension::ClientId;
@@ -17,8 +17,8 @@ use crate::classify::Phase;
 /// How long a connection may be idle before it is not reused: servers close it about then.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 
-/// How many messages a connection carries before it is not reused: many servers limit them.
-const MESSAGES_MAX: u32 = 100;
+/// How many messages a connection carries unless said otherwise, before it is not reused: many servers limit them.
+pub const MESSAGES_PER_CONNECTION: u32 = 100;
 
 /// Whether and how connections are encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +29,31 @@ pub enum Security {
     Upgraded,
     /// No TLS.
     Clear,
+}
+
+/// How to log in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Login {
+    /// PLAIN, or LOGIN where the server knows nothing else.
+    #[default]
+    Any,
+    /// PLAIN (RFC 4616).
+    Plain,
+    /// LOGIN.
+    Login,
+    /// XOAUTH2: the password is an access token.
+    Xoauth2,
+}
+
+impl Login {
+    fn mechanisms(self) -> &'static [Mechanism] {
+        match self {
+            Self::Any => DEFAULT_MECHANISMS,
+            Self::Plain => &[Mechanism::Plain],
+            Self::Login => &[Mechanism::Login],
+            Self::Xoauth2 => &[Mechanism::Xoauth2],
+        }
+    }
 }
 
 /// Where a server is and how it is reached.
@@ -42,12 +67,16 @@ pub struct Endpoint {
     pub security: Security,
     /// User and password, if it wants them.
     pub login: Option<(String, String)>,
+    /// How to log in with them.
+    pub login_by: Login,
     /// PEM certificates to trust in addition to the system's.
     pub roots: Option<Vec<u8>>,
     /// How long connecting, and each answer of the server, may take.
     pub timeout: Duration,
     /// The most connections at once, at least 1.
     pub connections: usize,
+    /// How many messages a connection carries before another is made, at least 1.
+    pub messages_per_connection: u32,
 }
 
 impl std::fmt::Debug for Endpoint {
@@ -64,7 +93,6 @@ pub struct Smtp {
     credentials: Option<Credentials>,
     slots: Semaphore,
     idle: Mutex<Vec<Connection>>,
-    paused: Mutex<Option<(Failed, Instant)>>,
 }
 
 /// lettre's own shows the whole trust store.
@@ -96,7 +124,6 @@ impl Smtp {
             credentials: endpoint.login.clone().map(|(user, password)| Credentials::new(user, password)),
             slots: Semaphore::new(endpoint.connections.max(1)),
             idle: Mutex::new(Vec::new()),
-            paused: Mutex::new(None),
             endpoint,
         })
     }
@@ -106,20 +133,31 @@ impl Smtp {
         format!("{}:{}", self.endpoint.host, self.endpoint.port)
     }
 
+    /// How many connections are not in use.
+    pub fn spare(&self) -> usize {
+        self.slots.available_permits()
+    }
+
     /// Waits for one of so many connections. `None` only when no more are given out, which never happens.
     pub(super) async fn slot(&self) -> Option<SemaphorePermit<'_>> {
         self.slots.acquire().await.ok()
     }
 
-    /// Returns a connection that has just answered, or a new one.
+    /// Returns a connection that was idle, or a new one. One that was idle may be of no more use: who uses it finds out, and
+    /// takes another.
     pub(super) async fn connection(&self) -> Result<Connection, (Failed, Transcript)> {
         while let Some(mut line) = self.take_idle() {
             line.reuse();
-            // RSET proves that the server is still there and that no transaction is open.
-            if line.ask(Phase::Hello, "RSET", Rset).await.is_ok() {
+            // With several commands at once, the first of them finds out for nothing.
+            if line.offers.pipelining || line.ask(Phase::Hello, "RSET", Rset).await.is_ok() {
                 return Ok(line);
             }
         }
+        self.fresh().await
+    }
+
+    /// Returns a new connection.
+    pub(super) async fn fresh(&self) -> Result<Connection, (Failed, Transcript)> {
         let tls =
             |kind: Security| self.tls.as_ref().filter(|_| self.endpoint.security == kind).map(|tls| tls.0.clone());
         let plan = Plan {
@@ -129,6 +167,7 @@ impl Smtp {
             wrapped: tls(Security::Wrapped),
             upgraded: tls(Security::Upgraded),
             credentials: self.credentials.as_ref(),
+            mechanisms: self.endpoint.login_by.mechanisms(),
             timeout: self.endpoint.timeout,
         };
         Connection::open(&plan).await
@@ -143,26 +182,10 @@ impl Smtp {
     /// Keeps a connection for the next message.
     pub(super) fn keep(&self, mut line: Connection) {
         line.used_at = Instant::now();
-        if line.messages < MESSAGES_MAX {
+        line.was_idle = true;
+        if line.messages < self.endpoint.messages_per_connection {
             lock(&self.idle).push(line);
         }
-    }
-
-    /// Sends nothing for a while. The first reason stands until it is over.
-    pub(super) fn pause(&self, failed: Failed, pause: Duration) {
-        let mut paused = lock(&self.paused);
-        if paused.is_none() {
-            *paused = Some((failed, Instant::now() + pause));
-        }
-    }
-
-    /// Why nothing is sent now.
-    pub(super) fn paused(&self) -> Option<Failed> {
-        let mut paused = lock(&self.paused);
-        if paused.as_ref().is_some_and(|(_, until)| Instant::now() >= *until) {
-            *paused = None;
-        }
-        paused.as_ref().map(|(failed, _)| failed.clone())
     }
 }
 

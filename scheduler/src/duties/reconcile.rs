@@ -18,7 +18,7 @@ const PAGE: u32 = 500;
 /// How many messages are looked at in one step.
 const EMAILS: u32 = 2_000;
 
-/// Compares and repairs, accounts for the recipients of emails whose jobs have ended without a word, publishes what that made claimable, and judges the failure budgets of all batches under way.
+/// Compares and repairs, accounts for the recipients of emails whose jobs have ended without a word, forgets which of them waited for a domain, publishes what that made claimable, and judges the failure budgets of all batches under way.
 /// The findings are in the report, and in the log.
 ///
 /// # Errors
@@ -40,6 +40,7 @@ pub async fn reconcile(
             break;
         }
     }
+    while store.mail_flow_tidy(EMAILS).await? > 0 {}
     for tenant in store.tenants().await? {
         for state in [BatchState::Open, BatchState::Sealed] {
             judge(store, dispatcher, budgets, (&tenant, state)).await?;

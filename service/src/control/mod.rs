@@ -12,6 +12,7 @@ pub mod enqueue;
 pub mod error;
 pub mod job;
 pub mod limit;
+pub mod mail_flow;
 pub mod operation;
 pub mod poison;
 pub mod quarantine;

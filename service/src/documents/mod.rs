@@ -63,10 +63,10 @@ pub use gristmill_store::{
     AcknowledgementView as AcknowledgementDocument, AttemptView as AttemptDocument, BackfillView as BackfillDocument,
     BatchDocument, CallbackDocument, CountsDocument, EmailStat as EmailStatDocument, EmailView as EmailRowDocument,
     Enqueued as EnqueuedDocument, FailureDocument, LimitView as LimitDocument, LogView as AttemptLogDocument,
-    MailingView as MailingRowDocument, MigrationStatus as MigrationsDocument, News, OperationView as OperationDocument,
-    PauseView as PauseDocument, PoisonView as PoisonDocument, QuarantineView as QuarantineItemDocument,
-    SuppressionView as SuppressionDocument, TableSize as TableSizeDocument, TickView as TickDocument,
-    WorkerView as WorkerDocument,
+    MailDomainView as MailDomainDocument, MailRelayView as MailRelayDocument, MailingView as MailingRowDocument,
+    MigrationStatus as MigrationsDocument, News, OperationView as OperationDocument, PauseView as PauseDocument,
+    PoisonView as PoisonDocument, QuarantineView as QuarantineItemDocument, SuppressionView as SuppressionDocument,
+    TableSize as TableSizeDocument, TickView as TickDocument, WorkerView as WorkerDocument,
 };
 pub(crate) use history::series;
 pub use history::{

@@ -1,12 +1,14 @@
 //! Emails, the list of addresses to which nothing is sent, and what a report has led to.
 
 use gristmill_core::letter::{RecipientRole, RecipientState, SuppressionReason};
+use gristmill_core::mail_flow::{Breaker, BreakerState, Pace};
 use gristmill_core::mailing::Funnel;
 use gristmill_service::documents::{
-    EmailDocument, EmailRowDocument, EmailStatDocument, MailTestDocument, MailingDocument, MailingRowDocument,
-    ReturnedDocument, ReturnedKind, ReturnedRecipientDocument, SuppressionDocument, WouldResendDocument,
+    EmailDocument, EmailRowDocument, EmailStatDocument, MailDomainDocument, MailRelayDocument, MailTestDocument,
+    MailingDocument, MailingRowDocument, ReturnedDocument, ReturnedKind, ReturnedRecipientDocument,
+    SuppressionDocument, WouldResendDocument,
 };
-use gristmill_store::{EmailAttempt, EmailState, MailingVariant, RecipientView, Reported};
+use gristmill_store::{EmailAttempt, EmailState, MailDomain, MailingVariant, RecipientView, Reported, Suspension};
 
 use super::{Sample, at, id, sample};
 
@@ -111,4 +113,36 @@ pub(super) fn samples() -> Vec<Sample> {
         sample("ReturnedRecipientDocument", spoken, unsaid),
     ];
     messages.into_iter().chain(mailings()).collect()
+}
+
+/// Relays, and recipients' domains.
+pub(super) fn flow() -> Vec<Sample> {
+    let broken = Breaker {
+        state: BreakerState::Open,
+        until: Some(at(300)),
+        failed: 1,
+        pauses: 1,
+        fault: true,
+        why: Some("535 5.7.8 wrong password".to_owned()),
+        ..Breaker::new(at(0))
+    };
+    let (name, place) = ("main".to_owned(), "mail.example.com:587".to_owned());
+    let relay = MailRelayDocument { name, place, breaker: broken, messages: 40, day: Some("2026-03-01".to_owned()) };
+    let used = MailRelayDocument { breaker: Breaker::new(at(0)), messages: 0, day: None, ..relay.clone() };
+    let why = Some("they have an outage".to_owned());
+    let suspension = Suspension { since: at(0), until: Some(at(60)), by: "ada".to_owned(), why };
+    let said = Some("421 4.7.0 slow down".to_owned());
+    let pace = Pace { learned: Some(30), learned_at: Some(at(1)), slowed: 2, said };
+    let held = MailDomain { name: "example.org".to_owned(), suspension: Some(suspension.clone()), pace };
+    let free = MailDomain { suspension: None, pace: Pace::default(), ..held.clone() };
+    let until_resumed = Suspension { until: None, why: None, ..suspension.clone() };
+    vec![
+        sample("MailRelayDocument", relay, used),
+        sample(
+            "MailDomainDocument",
+            MailDomainDocument { domain: held, waiting: 7 },
+            MailDomainDocument { domain: free, waiting: 1 },
+        ),
+        sample("Suspension", suspension, until_resumed),
+    ]
 }

@@ -50,6 +50,7 @@ fn samples() -> Vec<Sample> {
         audit::samples(),
         batches::samples(),
         emails::samples(),
+        emails::flow(),
         history::samples(),
         jobs::samples(),
         operating::samples(),

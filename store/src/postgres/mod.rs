@@ -33,6 +33,7 @@ mod job_list;
 mod limited;
 mod limits;
 mod logs;
+mod mail_flow;
 mod migrate;
 mod notifier;
 mod notify;

@@ -29,6 +29,7 @@ FROM pg_class c WHERE c.relkind IN ('r', 'p') AND c.relnamespace = (
     SELECT j.relnamespace FROM pg_class j WHERE j.oid = to_regclass('job'))
   AND c.relname IN ('batch', 'job', 'attempt', 'attempt_log', 'error_acknowledged', 'result', 'quarantine', 'outbox', 'queue_count', 'queue',
     'worker', 'email', 'email_attempt', 'email_content', 'email_recipient', 'suppression', 'mailing', 'mailing_count',
+    'mail_relay', 'mail_domain', 'mail_wait',
     'leader', 'poison', 'discarded', 'schedule', 'schedule_tick', 'schedule_backfill', 'job_limit', 'queue_spec', 'managed',
     'limit_bucket', 'queue_turn', 'operation', 'operation_job', 'operation_item',
     'operation_batch', 'flow', 'history', 'idempotency', 'pruned', 'audit_entry', 'audit_head', 'audit_signed_head')

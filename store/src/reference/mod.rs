@@ -30,6 +30,7 @@ mod history;
 mod insert;
 mod limits;
 mod logs;
+mod mail_flow;
 mod mailing;
 mod messages;
 mod notify;

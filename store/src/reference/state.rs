@@ -16,6 +16,7 @@ use gristmill_core::id::{BatchId, JobId, OperationId, WorkerId};
 use gristmill_core::job::{JobState, Priority};
 use gristmill_core::letter::SuppressionReason;
 use gristmill_core::limit::{Buckets, LimitSpec, QueueSpec, Turns};
+use gristmill_core::mail_flow::{Breaker, Pace, Spent};
 use gristmill_core::mailing::{Funnel, Judged};
 use gristmill_core::retry::RetryPolicy;
 use gristmill_core::unique::Unique;
@@ -24,6 +25,7 @@ use uuid::{Builder, Uuid};
 
 use super::operation::{KeptBatch, KeptJob, Operation};
 use super::schedules::{Backfill, Tick};
+use crate::Suspension;
 use crate::error::Result;
 use crate::{
     AcknowledgementView, AttemptView, EmailAttempt, EmailRecord, EmailView, KeptAnswer, LimitOrigin, LogView,
@@ -88,6 +90,10 @@ pub(super) struct State {
     pub(super) acknowledged: BTreeMap<Named, AcknowledgementView>,
     /// What attempts have said, by job and attempt.
     pub(super) logs: BTreeMap<(JobId, u32), KeptLog>,
+    /// Relays and recipients' domains by name, and which jobs wait for a domain.
+    pub(super) mail_relays: BTreeMap<String, MailRelayRow>,
+    pub(super) mail_domains: BTreeMap<String, MailDomainRow>,
+    pub(super) mail_waiting: MailWaiting,
     pub(super) ids: Ids,
 }
 
@@ -114,6 +120,25 @@ pub(super) struct KeptLog {
     pub(super) revision: u64,
     pub(super) view: LogView,
 }
+
+/// A mail relay.
+#[derive(Debug, Clone)]
+pub(super) struct MailRelayRow {
+    pub(super) place: String,
+    pub(super) breaker: Breaker,
+    pub(super) spent: Spent,
+}
+
+/// A recipients' domain.
+#[derive(Debug, Clone, Default)]
+pub(super) struct MailDomainRow {
+    pub(super) suspension: Option<Suspension>,
+    pub(super) pace: Pace,
+    pub(super) used_to: Option<Instant>,
+}
+
+/// Domain, tenant and job.
+pub(super) type MailWaiting = BTreeSet<(String, String, JobId)>;
 
 /// A limit, and where it was created.
 #[derive(Debug, Clone)]
@@ -160,6 +185,9 @@ impl State {
             history: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
             logs: BTreeMap::new(),
+            mail_relays: BTreeMap::new(),
+            mail_domains: BTreeMap::new(),
+            mail_waiting: MailWaiting::new(),
             ids: Ids { seed, drawn: 0, rows: 0 },
         }
     }

@@ -68,6 +68,9 @@ impl ReferenceStore {
             for used_to in state.buckets.values_mut() {
                 *used_to = LONG_AGO;
             }
+            for domain in state.mail_domains.values_mut() {
+                domain.used_to = Some(LONG_AGO);
+            }
         });
     }
 

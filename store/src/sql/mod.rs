@@ -18,6 +18,7 @@ pub(crate) mod email_ends;
 pub(crate) mod expiry;
 pub(crate) mod history;
 pub(crate) mod logs;
+pub(crate) mod mail_flow;
 pub(crate) mod mailing;
 pub(crate) mod operations;
 pub(crate) mod outbox;

@@ -7,7 +7,7 @@ use gristmill_core::letter::UnknownPolicy;
 use gristmill_core::mailing::MailSpec;
 
 use super::SqliteStore;
-use super::sql::{Reading, transact};
+use super::sql::{Reading, transact, transact_short};
 use crate::error::Result;
 use crate::sql::{email, email_ends, mailing, suppressions};
 use crate::{
@@ -29,7 +29,7 @@ impl Emails for SqliteStore {
         new: Option<&NewEmail>,
         policy: UnknownPolicy,
     ) -> Result<Option<EmailRecord>> {
-        transact!(self, email::begin, &(key, fence, new, policy))
+        transact_short!(self, email::begin, &(key, fence, new, policy))
     }
 
     async fn email_move(
@@ -39,7 +39,7 @@ impl Emails for SqliteStore {
         moves: &[RecipientMove],
         said: Option<&EmailSaid>,
     ) -> Result<Option<Vec<u32>>> {
-        transact!(self, email::advance, &(key, fence, moves, said))
+        transact_short!(self, email::advance, &(key, fence, moves, said))
     }
 
     async fn email_account(&self, after: Option<&EmailKey>, limit: u32) -> Result<EmailsAccounted> {

@@ -31,6 +31,7 @@ mod limited;
 mod limits;
 mod lock;
 mod logs;
+mod mail_flow;
 mod notify;
 mod opening;
 mod operations;

@@ -62,6 +62,17 @@ macro_rules! transact {
 }
 pub(super) use transact;
 
+/// The same for a step that is short and frequent: it may be committed together with others.
+macro_rules! transact_short {
+    ($store:expr, $step:path, $arguments:expr) => {{
+        let mut t = $crate::sqlite::transition::Transition::begin_short($store).await?;
+        let done = $step(&mut t, $arguments).await?;
+        t.commit().await?;
+        Ok(done)
+    }};
+}
+pub(super) use transact_short;
+
 /// For views: the connections that only read.
 pub(super) struct Reading<'s>(pub(super) &'s SqlitePool);
 

@@ -77,8 +77,14 @@ impl TestStore {
     pub async fn pass_rates(&self) {
         match &self.home {
             Home::Memory(store) => store.pass_rates(),
-            Home::Folder { .. } => self.rows("UPDATE limit_bucket SET used_to = 0").await,
-            Home::Schema { .. } => self.rows("UPDATE limit_bucket SET used_to = to_timestamp(0)").await,
+            Home::Folder { .. } => {
+                let all = "UPDATE limit_bucket SET used_to = 0; UPDATE mail_domain SET used_to = 0";
+                self.rows(&format!("BEGIN; {all}; COMMIT")).await;
+            }
+            Home::Schema { .. } => {
+                let all = "UPDATE limit_bucket SET used_to = to_timestamp(0); UPDATE mail_domain SET used_to = to_timestamp(0)";
+                self.rows(&format!("BEGIN; {all}; COMMIT")).await;
+            }
         }
     }
 
@@ -110,7 +116,7 @@ impl TestStore {
 
     /// Deletes everything in it.
     pub async fn empty(&self) {
-        const TABLES: [&str; 24] = [
+        const TABLES: [&str; 27] = [
             "error_acknowledged",
             "job",
             "batch",
@@ -121,6 +127,9 @@ impl TestStore {
             "worker",
             "email",
             "suppression",
+            "mail_relay",
+            "mail_domain",
+            "mail_wait",
             "leader",
             "quarantine",
             "discarded",

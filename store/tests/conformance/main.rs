@@ -69,6 +69,7 @@ mod federated;
 mod history;
 mod limits;
 mod logs;
+mod mail_flow;
 mod mailings;
 mod misrouted;
 mod notifying;

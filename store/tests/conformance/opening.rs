@@ -30,7 +30,7 @@ async fn migrating_again_changes_nothing(store: TestStore) {
 }
 
 /// Every table, each before those that it looks at.
-const TABLES: [&str; 55] = [
+const TABLES: [&str; 58] = [
     "access_identity",
     "access_answer",
     "access_recovery",
@@ -65,6 +65,9 @@ const TABLES: [&str; 55] = [
     "mailing_count",
     "mailing",
     "suppression",
+    "mail_relay",
+    "mail_domain",
+    "mail_wait",
     "worker",
     "schedule_tick",
     "schedule_backfill",

@@ -19,6 +19,7 @@ use gristmill_core::id::{BatchId, JobId, KeyId, LinkId, OperationId, SessionId, 
 use gristmill_core::job::{ClaimedJob, Fence, JobState, NewJob};
 use gristmill_core::job_edit::JobEdit;
 use gristmill_core::letter::UnknownPolicy;
+use gristmill_core::mail_flow::{DomainEvent, RelayEvent, RelayTerms};
 use gristmill_core::mailing::MailSpec;
 use gristmill_store::accounts::*;
 use gristmill_store::*;
@@ -531,6 +532,21 @@ delegate! {
     acknowledged(tenant: &str) -> Vec<AcknowledgementView>;
     acknowledged_of(tenant: &str, fingerprints: &[String]) -> Vec<AcknowledgementView>;
     prune_acknowledged(before: Instant, limit: u32) -> u64;
+}
+
+delegate! {
+    MailFlows {}
+    mail_flow() -> MailFlow;
+    relay_note(name: &str, place: &str, event: &RelayEvent) -> RelayChange;
+    relay_take(name: &str, place: &str, terms: &RelayTerms) -> Taken;
+    relay_steer(name: &str, event: &RelayEvent, dry_run: bool) -> ControlReport;
+    domain_note(domain: &str, event: &DomainEvent, configured: Option<u32>) -> ();
+    domain_take(ask: &DomainAsk) -> Taken;
+    domain_suspend(suspend: &SuspendDomain, dry_run: bool) -> ControlReport;
+    domain_resume(domain: &str, dry_run: bool) -> ControlReport;
+    domain_wake(domain: &str, limit: u32) -> u64;
+    mail_domains(page: &Page) -> Vec<MailDomainView>;
+    mail_flow_tidy(limit: u32) -> u64;
 }
 
 delegate! {

@@ -1,5 +1,6 @@
 //! Emails: the list, one email with its recipients and what was said, and the addresses to which nothing is sent.
 
+mod flow;
 pub(crate) mod funnels;
 mod message;
 mod suppressions;
@@ -33,6 +34,15 @@ pub(super) fn routes() -> Routes {
         .get("/email/suppressions", "The addresses to which nothing is sent", suppressions::list)
         .post("/email/suppressions", "Put addresses on the list of those to which nothing is sent", suppressions::add)
         .post("/email/suppressions/remove", "Take an address off that list", suppressions::remove)
+        .get("/email/flow", "Through which relays mail goes, and how fast to which domains", flow::show)
+        .post("/email/flow/relays/{relay}/suspend", "Hand no mail to a relay until it is resumed", flow::suspend_relay)
+        .post("/email/flow/relays/{relay}/resume", "Use a relay again at once", flow::resume_relay)
+        .post("/email/flow/domains/suspend", "Send nothing to a domain; its messages wait", flow::suspend_domain)
+        .post(
+            "/email/flow/domains/{domain}/resume",
+            "Send to a domain again; what waits tries at once",
+            flow::resume_domain,
+        )
 }
 
 /// Which emails are shown.
@@ -70,11 +80,15 @@ impl Wanted {
     }
 }
 
-/// The tabs over the pages of emails.
-fn places(current: &str) -> Markup {
+/// The tabs over the pages of emails. Relays and domains are for those who may see what all tenants share.
+fn places(caller: &Caller, current: &str) -> Markup {
     let tab =
         |name: &'static str, href: &str| Tab { name, href: href.to_owned(), count: None, current: href == current };
-    filters::tabs("Emails", &[tab("messages", "/email"), tab("suppressions", "/email/suppressions")])
+    let mut tabs = vec![tab("messages", "/email"), tab("suppressions", "/email/suppressions")];
+    if caller.principal.installation {
+        tabs.push(tab("relays and domains", "/email/flow"));
+    }
+    filters::tabs("Emails", &tabs)
 }
 
 /// How far an email is.
@@ -119,7 +133,7 @@ async fn list(
     let emails: Vec<EmailView> = emails.into_iter().map(|email| shown(&caller, email)).collect();
     let main = html! {
         (head("Emails", "Each is a job. Sent means that a server has taken it, not that it has arrived.", Markup::default()))
-        (places("/email"))
+        (places(&caller, "/email"))
         (funnels::last(&caller, &view).await)
         (panel("list", "Messages, newest first", html! {
             (form(&caller, &wanted))

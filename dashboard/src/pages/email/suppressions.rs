@@ -56,7 +56,7 @@ async fn page(caller: &Caller, view: &View, wanted: &Wanted, paging: &Paging, gi
     let changes = caller.may(Permission::EmailsControl);
     let main = html! {
         (head("Suppressions", "Addresses to which nothing is sent. They are kept as hashes: the list names no person.", Markup::default()))
-        (places("/email/suppressions"))
+        (places(caller, "/email/suppressions"))
         (panel("list", "Entries that stand", html! {
             @if caller.may(Permission::ContentsRead) {
                 (filters::form("/email/suppressions", &[], &[typed("address", "Address", wanted.address.as_deref())]))

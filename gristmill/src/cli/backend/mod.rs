@@ -8,6 +8,7 @@ mod emails;
 mod errors;
 mod jobs;
 mod limits;
+mod mail_flow;
 pub(crate) mod operations;
 mod outputs;
 mod poison;

@@ -2,6 +2,7 @@
 
 mod bounce;
 mod dkim;
+mod flow;
 mod look;
 mod send;
 pub(crate) mod stats;
@@ -101,6 +102,12 @@ unknown whether they have it: these may get it twice, and are marked.")]
     /// The addresses to which nothing is sent
     #[command(subcommand)]
     Suppress(suppress::Suppress),
+    /// The servers that mail goes through
+    #[command(subcommand)]
+    Relay(flow::Relay),
+    /// Recipients' domains: how fast they may be sent to, and whether at all
+    #[command(subcommand)]
+    Domain(flow::Domain),
     /// The templates that messages are made from
     #[command(subcommand)]
     Template(template::Template),
@@ -127,6 +134,8 @@ impl Mail {
             Verb::Resend { id: Some(id), dry, .. } => steer::resend(context, &id, &dry).await,
             Verb::Resend { batch, dry, .. } => steer::resend_batch(context, &batch.unwrap_or_default(), &dry).await,
             Verb::Suppress(suppress) => suppress.run(context).await,
+            Verb::Relay(relay) => relay.run(context).await,
+            Verb::Domain(domain) => domain.run(context).await,
             Verb::Template(template) => template.run(context),
             Verb::Dkim(dkim) => dkim.run(context),
             Verb::Bounce(bounce) => bounce.run(context).await,
