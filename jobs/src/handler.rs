@@ -10,7 +10,7 @@ use gristmill_core::chunk::ChunkResult;
 use gristmill_core::id::JobId;
 use gristmill_core::job::{ClaimedJob, NewJob, served};
 use gristmill_core::settle::Ending;
-use gristmill_store::{BatchEnd, RefusedRow, SqlRows, StoreHandle};
+use gristmill_store::{BatchEnd, Publication, RefusedRow, SqlRows, StoreHandle};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -96,6 +96,8 @@ pub struct Finish {
     pub without_rows: Option<WithoutRows>,
     /// Further jobs, enqueued only if this attempt is the one that counts.
     pub follow: Vec<NewJob>,
+    /// Events, published only if this attempt is the one that counts.
+    pub events: Vec<Publication>,
     /// The handler has committed its own completion in its own transaction: nothing is left to record.
     pub committed: bool,
 }
@@ -111,6 +113,7 @@ impl Finish {
             sql: None,
             without_rows: None,
             follow: Vec::new(),
+            events: Vec::new(),
             committed: false,
         }
     }

@@ -11,7 +11,7 @@ use gristmill_core::settle::{Ending, Verdict};
 use serde_json::Value;
 
 use crate::error::Result;
-use crate::{ControlReport, Dispatched};
+use crate::{ControlReport, Dispatched, Publication};
 
 /// How many completions one transaction takes at most.
 pub const COMPLETIONS_MAX: usize = 1_000;
@@ -78,6 +78,8 @@ pub struct Completion {
     pub sql: Option<SqlRows>,
     /// Further jobs, enqueued in the same transaction, if the fence holds.
     pub follow: Vec<NewJob>,
+    /// Events, published in the same transaction, if the fence holds. One whose id its source has used is left out.
+    pub events: Vec<Publication>,
 }
 
 impl Completion {
@@ -93,6 +95,7 @@ impl Completion {
             batch_end: None,
             sql: None,
             follow: Vec::new(),
+            events: Vec::new(),
         }
     }
 }

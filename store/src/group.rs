@@ -33,6 +33,7 @@ pub(crate) fn are_simply_done(completions: &[Completion]) -> bool {
             && one.batch_end.is_none()
             && one.sql.is_none()
             && one.follow.is_empty()
+            && one.events.is_empty()
     };
     !completions.is_empty() && completions.iter().all(simply) && contested(completions).is_empty()
 }

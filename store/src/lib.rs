@@ -17,6 +17,7 @@
 //! | what has passed is counted by minute and hour | [`History`] |
 //! | what attempts say is kept | [`Logs`] |
 //! | errors are acknowledged | [`Acknowledgements`] |
+//! | what happens is reported, and delivered | [`Events`] |
 //! | what was ordered is written down | [`Audit`] |
 //! | people and programs are let in | [`Accounts`] |
 //! | a request from outside is carried out once | [`Requests`] |
@@ -27,8 +28,9 @@
 //! job is written once for both, in `sql`. `reference` (feature `testing`) is the in-memory model that both are
 //! compared with.
 //!
-//! Lock order everywhere: an operation, limits by name, then jobs by id, then batches by id, then tenants with a quota by
-//! name, then queue counters by key, and last the head of the tenant's audit, for the one statement before the commit.
+//! Lock order everywhere: an operation or a subscription, limits by name, then jobs by id, then batches by id, then tenants
+//! with a quota by name, then queue counters by key, and last the head of the tenant's audit, for the one statement before
+//! the commit.
 
 pub mod accounts;
 pub mod acknowledged;
@@ -47,6 +49,7 @@ pub mod documents;
 pub mod duties;
 pub mod emails;
 pub mod error;
+pub mod events;
 pub mod failpoint;
 mod flow;
 mod group;
@@ -105,6 +108,7 @@ pub use documents::{BatchDocument, CallbackDocument, CountsDocument, FailureDocu
 pub use duties::*;
 pub use emails::*;
 pub use error::{Result, StoreError};
+pub use events::*;
 pub use guard::WorkGuard;
 pub use history::{FOLD_ROWS_MAX, HISTORY_POINTS_MAX, History, HistoryFilter, HistoryPoint};
 pub use jobs::*;
@@ -161,6 +165,7 @@ pub trait Store:
     + History
     + Logs
     + Acknowledgements
+    + Events
 {
 }
 
@@ -191,5 +196,6 @@ impl<T> Store for T where
         + History
         + Logs
         + Acknowledgements
+        + Events
 {
 }

@@ -127,6 +127,7 @@ pub(crate) fn settled(mut finish: Finish, mut terms: Terms) -> Settled {
         batch_end: finish.batch_end,
         sql: finish.sql,
         follow: finish.follow,
+        events: finish.events,
         ..Completion::new(fence, finish.ending, verdict)
     };
     Settled { completion, terms }

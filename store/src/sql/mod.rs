@@ -14,6 +14,7 @@ pub(crate) mod batch_ends;
 pub(crate) mod conditions;
 pub(crate) mod deletion;
 pub(crate) mod email;
+pub(crate) mod events;
 pub(crate) mod expiry;
 pub(crate) mod history;
 pub(crate) mod logs;
@@ -114,6 +115,9 @@ pub(crate) trait Sql: Send {
     fn facts(&mut self) -> Option<&mut Facts> {
         None
     }
+
+    /// Notes that events are published with it: a hint is sent after the commit.
+    fn publishes(&mut self) {}
 
     /// Runs a statement that returns at most one row.
     fn row(

@@ -110,7 +110,12 @@ impl TestStore {
 
     /// Deletes everything in it.
     pub async fn empty(&self) {
-        const TABLES: [&str; 24] = [
+        const TABLES: [&str; 29] = [
+            "event",
+            "event_delivery",
+            "event_replay",
+            "event_schema",
+            "event_subscription",
             "error_acknowledged",
             "job",
             "batch",
