@@ -12,7 +12,7 @@ use gristmill_service::accounts::{AccountSettings, OidcSettings};
 use gristmill_service::audit::AuditSettings;
 use gristmill_service::retention::RetentionSettings;
 use gristmill_service::shared::CacheSettings;
-use gristmill_service::start::WatchSettings;
+use gristmill_service::start::{EventsSettings, WatchSettings};
 use serde::{Deserialize, Serialize};
 
 use crate::kind_settings::KindSettings;
@@ -49,6 +49,8 @@ pub struct Config {
     pub audit: AuditSettings,
     /// How long what has ended is kept.
     pub retention: RetentionSettings,
+    /// Who is given which events.
+    pub events: EventsSettings,
     /// What is logged on standard error.
     pub log: LogSettings,
     /// The settings of each kind of job, by its name.
@@ -70,7 +72,7 @@ pub struct Config {
 }
 
 /// The sections whose keys are fixed: those that the environment can set.
-pub const SECTIONS: [&str; 15] = [
+pub const SECTIONS: [&str; 16] = [
     "store",
     "broker",
     "worker",
@@ -85,6 +87,7 @@ pub const SECTIONS: [&str; 15] = [
     "http",
     "audit",
     "retention",
+    "events",
     "log",
 ];
 

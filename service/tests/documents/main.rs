@@ -6,6 +6,7 @@ mod accounts;
 mod audit;
 mod batches;
 mod emails;
+mod events;
 mod history;
 mod jobs;
 mod operating;
@@ -50,6 +51,7 @@ fn samples() -> Vec<Sample> {
         audit::samples(),
         batches::samples(),
         emails::samples(),
+        events::samples(),
         history::samples(),
         jobs::samples(),
         operating::samples(),
