@@ -28,6 +28,7 @@ CREATE UNIQUE INDEX event_position ON event (position) WHERE position IS NOT NUL
 CREATE UNIQUE INDEX event_in_stream ON event (tenant, stream, seq) WHERE position IS NOT NULL;
 CREATE INDEX event_new ON event (number) WHERE position IS NULL;
 CREATE INDEX event_listed ON event (tenant, position) WHERE position IS NOT NULL;
+CREATE INDEX event_chain ON event (tenant, correlation, position) WHERE position IS NOT NULL;
 CREATE INDEX event_by_time ON event (accepted_at);
 
 -- The last position that was given.

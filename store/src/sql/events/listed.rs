@@ -20,14 +20,15 @@ macro_rules! events {
 }
 
 macro_rules! conditions {
-    ($order:literal) => {
+    ($chain:literal, $order:literal) => {
         concat!(
             events!(
                 "WHERE e.tenant = $1 AND e.position > $2 AND e.position < $3
       AND ($4::timestamptz IS NULL OR e.accepted_at >= $4) AND ($5::timestamptz IS NULL OR e.accepted_at < $5)
-      AND ($6::text IS NULL OR e.stream = $6) AND ($7::text IS NULL OR e.correlation = $7)
-      AND ($8::text IS NULL OR strpos(e.type, $8) = 1)"
+      AND ($6::text IS NULL OR e.stream = $6) AND ($8::text IS NULL OR strpos(e.type, $8) = 1)
+      AND "
             ),
+            $chain,
             " ORDER BY e.position ",
             $order,
             " LIMIT $9"
@@ -35,8 +36,12 @@ macro_rules! conditions {
     };
 }
 
-const IN_ORDER: &str = conditions!("");
-const NEWEST_FIRST: &str = conditions!("DESC");
+const IN_ORDER: &str = conditions!("$7::text IS NULL", "");
+const NEWEST_FIRST: &str = conditions!("$7::text IS NULL", "DESC");
+
+/// Those of one chain have an index of their own.
+const CHAIN_IN_ORDER: &str = conditions!("e.correlation = $7", "");
+const CHAIN_NEWEST_FIRST: &str = conditions!("e.correlation = $7", "DESC");
 
 const BY_ID: &str =
     events!("WHERE e.tenant = $1 AND e.id = $2 AND ($3::text IS NULL OR e.source = $3) ORDER BY e.source LIMIT 2");
@@ -63,7 +68,12 @@ pub(crate) async fn list<S: Sql>(sql: &mut S, filter: &EventFilter) -> Result<Ve
         filter.prefix.as_deref(),
         filter.limit.min(EVENT_ROWS_MAX),
     ];
-    let statement = if filter.newest_first { NEWEST_FIRST } else { IN_ORDER };
+    let statement = match (filter.correlation.is_some(), filter.newest_first) {
+        (false, false) => IN_ORDER,
+        (false, true) => NEWEST_FIRST,
+        (true, false) => CHAIN_IN_ORDER,
+        (true, true) => CHAIN_NEWEST_FIRST,
+    };
     let rows = sql.rows(statement, values).await?;
     Ok(rows.iter().map(event).collect::<Result<_>>()?)
 }
