@@ -2,10 +2,11 @@
 
 use gristmill_broker::Broker;
 use gristmill_core::batch::BatchState;
+use gristmill_core::event::EventDraft;
 use gristmill_core::id::{BatchId, DEFAULT_TENANT, JobId};
 use gristmill_core::job::{JobState, NewJob};
 use gristmill_dispatcher::Dispatcher;
-use gristmill_store::{BatchView, Enqueued, JobView, OpenOptions, StoreHandle};
+use gristmill_store::{BatchView, Enqueued, JobView, OpenOptions, Publication, Published, StoreHandle};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -103,6 +104,19 @@ impl Client {
     /// [`ManyError`] says which jobs are committed, and which group was refused; the groups before it stay committed.
     pub async fn enqueue_many(&self, jobs: impl IntoIterator<Item = NewJob>) -> Result<Many, ManyError> {
         crate::many::enqueue(self, jobs).await
+    }
+
+    /// Publishes events of the client's tenant, all or none. One whose id its source has used with the same content is
+    /// accepted, and not kept twice. Schemas of the registry are not looked at: that is for the API and the command line.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with an event, that an id stands for something else, or those of the store.
+    pub async fn emit(&self, events: Vec<EventDraft>) -> Result<Vec<Published>, ClientError> {
+        let publication =
+            |draft| Publication { tenant: self.tenant.clone(), draft, user: Some("client".to_owned()), job: None };
+        let events: Vec<Publication> = events.into_iter().map(publication).collect();
+        Ok(self.store.publish_events(&events).await?)
     }
 
     /// Returns the state of a job. `None` when the tenant has no such job.

@@ -91,6 +91,14 @@ crate::words! {
         TenantChange = "tenant:change",
         /// Reads and verifies the audit.
         AuditRead = "audit:read",
+        /// Lists and shows events, subscriptions and schemas; what events say only with `contents:read`.
+        EventsRead = "events:read",
+        /// Publishes events.
+        EventsPublish = "events:publish",
+        /// Pauses, resumes and replays subscriptions.
+        EventsControl = "events:control",
+        /// Creates, changes and removes subscriptions, and adds schemas.
+        EventsChange = "events:change",
         /// Lists and shows emails, how far each is and for whom; addresses and contents only with `contents:read`.
         EmailsRead = "emails:read",
         /// Sends emails again, and says to which addresses nothing is sent.
@@ -112,6 +120,7 @@ impl Role {
             | P::WorkersRead
             | P::OperationsRead
             | P::EmailsRead
+            | P::EventsRead
             | P::DefinitionsRead => true,
             P::JobsEnqueue
             | P::JobsControl
@@ -123,6 +132,8 @@ impl Role {
             | P::WorkersControl
             | P::PoisonControl
             | P::EmailsControl
+            | P::EventsPublish
+            | P::EventsControl
             | P::OperationsControl => matches!(self, Self::Owner | Self::Admin | Self::Operator),
             P::ContentsRead | P::PoisonRead | P::SystemRead => self != Self::Viewer,
             P::JobsDelete
@@ -130,6 +141,7 @@ impl Role {
             | P::QueuesDelete
             | P::LimitsChange
             | P::SchedulesChange
+            | P::EventsChange
             | P::SystemControl
             | P::UsersChange => matches!(self, Self::Owner | Self::Admin),
             P::UsersRead | P::AuditRead => matches!(self, Self::Owner | Self::Admin | Self::Auditor),

@@ -103,6 +103,20 @@ crate::words! {
         BackfillResume = "backfill.resume",
         /// What waited of a backfill was removed.
         BackfillCancel = "backfill.cancel",
+        /// A version of the schema of a type of events was added.
+        SchemaAdd = "schema.add",
+        /// A subscription was created or changed.
+        SubscriptionSave = "subscription.save",
+        /// A subscription was removed.
+        SubscriptionRemove = "subscription.remove",
+        /// A subscription was paused.
+        SubscriptionPause = "subscription.pause",
+        /// A subscription was resumed.
+        SubscriptionResume = "subscription.resume",
+        /// Events were given to a subscription once more.
+        ReplayStart = "replay.start",
+        /// That was ended before its time.
+        ReplayCancel = "replay.cancel",
         /// The run of an event is started anew.
         EventRetry = "event.retry",
         /// Addresses were put on the list of those to which nothing is sent.

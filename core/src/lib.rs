@@ -38,6 +38,7 @@
 //! * [`mod@words`]: enums whose values are words.
 //! * `schema` (feature): schemas of what is shown and read.
 //! * [`json`]: how JSON from others is read: exactly, or not at all.
+//! * [`event`]: what has happened, as others learn of it, and to whom it is delivered.
 //! * [`aggregate`]: how the chunks' partial results are merged; [`result_table`]: what came of it, as tables, in mails
 //!   as [`result_mail`] says.
 
@@ -55,6 +56,7 @@ pub mod dispatch;
 pub mod duration;
 pub mod email_address;
 pub mod eta;
+pub mod event;
 pub mod fingerprint;
 pub mod formula;
 pub mod history;

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use crate::audit::Sum;
 use crate::duration::Span;
+use crate::event::subscription::SubscriptionSpec;
 use crate::id::{BatchId, JobId, LinkId, OperationId, SessionId, TokenId, UserId, WorkerId};
 use crate::schedule::{JobSpec, ScheduleSpec};
 use crate::schema::{ComposeSchema, RefOr, Schema, ToSchema, free, id, text};
@@ -41,5 +42,6 @@ schemas! {
     Hold: text("`unfinished`, `waiting`, or states separated by commas", "unfinished");
     OnConflict: text("`keep`, `replace`, `refuse`, `debounce=5s` or `debounce=5s/1m`", "keep");
     ScheduleSpec: free("what [schedule.NAME] in the configuration may say");
+    SubscriptionSpec: free("what [events.subscriptions.NAME] in the configuration may say");
     JobSpec: free("what `job` of a schedule may say");
 }

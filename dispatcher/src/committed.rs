@@ -17,6 +17,12 @@ impl Committed for Dispatched {
     }
 }
 
+impl Committed for Option<Dispatched> {
+    fn left(&self) -> &[Dispatched] {
+        self.as_slice()
+    }
+}
+
 impl Committed for Vec<Dispatched> {
     fn left(&self) -> &[Dispatched] {
         self

@@ -6,7 +6,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
+use gristmill_core::event::subscription::SubscriptionSpec;
 use gristmill_core::id::DEFAULT_TENANT;
+use gristmill_core::one_or_many::OneOrMany;
+use gristmill_core::schedule::JobSpec;
 use gristmill_jobs::Finish;
 use gristmill_jobs::process::{ItemContext, ItemFailure, ItemHandler, ItemOut, typed};
 use gristmill_worker::{AttemptRequest, AttemptService};
@@ -95,6 +98,40 @@ impl App {
             extensions.kinds.insert_reading(K::NAME, K::reads(), handler);
         }));
         self
+    }
+
+    /// Adds a kind of job that each event of these types starts, once: a subscription of the kind's name, as if it were in
+    /// `[events.subscriptions]`, where one of that name wins. The job's payload is the event, with its attributes and its
+    /// `data`. `*` stands for one segment of a type, `**` for any number.
+    ///
+    /// ```no_run
+    /// use gristmill::{App, Context, Failure, Kind};
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Serialize, Deserialize)]
+    /// struct Receipt { subject: String, data: Paid }
+    ///
+    /// #[derive(Serialize, Deserialize)]
+    /// struct Paid { total: String }
+    ///
+    /// impl Kind for Receipt {
+    ///     const NAME: &str = "receipt";
+    ///     type Output = ();
+    ///     async fn run(self, _context: Context) -> Result<(), Failure> { Ok(()) }
+    /// }
+    ///
+    /// fn main() -> std::process::ExitCode {
+    ///     App::new().on::<Receipt>("order.paid").main()
+    /// }
+    /// ```
+    pub fn on<K: Kind>(mut self, types: impl Into<String>) -> Self {
+        let spec = SubscriptionSpec {
+            types: OneOrMany::One(types.into()),
+            job: Some(JobSpec { kind: K::NAME.to_owned(), ..JobSpec::default() }),
+            ..SubscriptionSpec::default()
+        };
+        self.extensions.subscriptions.insert(K::NAME.to_owned(), spec);
+        self.kind::<K>()
     }
 
     /// Adds a function that does the work on each item of a batch: `process = { rust = "NAME" }`.

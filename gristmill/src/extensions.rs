@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use gristmill_core::callback::Event;
 use gristmill_core::definition::WebhookEffect;
+use gristmill_core::event::subscription::SubscriptionSpec;
 use gristmill_jobs::Registry;
 use gristmill_jobs::kind::check;
 use gristmill_jobs::process::{ItemHandler, Processors};
@@ -24,6 +25,8 @@ pub(crate) struct Extensions {
     pub(crate) defaults: BTreeMap<String, KindSettings>,
     /// The item handlers, by the name that `process = { rust = "NAME" }` uses.
     pub(crate) items: BTreeMap<String, ItemHandler>,
+    /// Subscriptions to events, by their names.
+    pub(crate) subscriptions: BTreeMap<String, SubscriptionSpec>,
     /// What the program shares with its kinds.
     pub(crate) states: States,
     /// What the program adds around each attempt.

@@ -9,14 +9,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use gristmill_core::duration::Span;
+use gristmill_core::event::EventDraft;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::{DEFAULT_QUEUE, NewJob, Priority};
 use gristmill_core::retry::RetryPolicy;
 use gristmill_core::settle::{Ending, Verdict};
 use gristmill_core::unique::Unique;
 use gristmill_jobs::{Finish, Handler, JobContext};
-use gristmill_store::Completion;
+use gristmill_service::events::registry;
 use gristmill_store::postgres::PostgresStore;
+use gristmill_store::{Completion, Publication, StoreError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
@@ -207,6 +209,7 @@ pub struct Context {
     pub(crate) job: JobContext,
     states: States,
     follow: Arc<Mutex<Vec<NewJob>>>,
+    emitted: Arc<Mutex<Vec<Publication>>>,
     pub(crate) committed: Arc<Mutex<bool>>,
 }
 
@@ -275,6 +278,35 @@ impl Context {
         Ok(id)
     }
 
+    /// Publishes an event in the transaction that completes this job: it is there exactly if this attempt is the one that
+    /// counts. Its cause is the event that started this job, if one did. Returns its id, which is the job's own with a
+    /// number: [`EventDraft::id`] is replaced where it is empty, and so is an empty source, by `job/KIND`.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it, or with its data by the schema of its type.
+    pub async fn emit(&self, mut event: EventDraft) -> Result<String, Failure> {
+        let number = self.emitted.lock().unwrap_or_else(PoisonError::into_inner).len() + 1;
+        if event.id.is_empty() {
+            event.id = format!("{}/{number}", self.job_id());
+        }
+        if event.source.is_empty() {
+            event.source = format!("job/{}", self.job.kind());
+        }
+        event.trace = event.trace.or_else(|| self.job.job.trace.clone());
+        event.check().map_err(|faults| Failure::permanent(faults.to_string()))?;
+        let id = event.id.clone();
+        let (tenant, user) = (self.tenant().to_owned(), Some(format!("job/{}", self.job.kind())));
+        let publication = Publication { tenant, draft: event, user, job: Some(self.job_id()) };
+        match registry::check(&*self.job.store, std::slice::from_ref(&publication)).await {
+            Ok(()) => {}
+            Err(StoreError::Invalid(faults)) => return Err(Failure::permanent(faults)),
+            Err(error) => return Err(Failure::retry(error.to_string())),
+        }
+        self.emitted.lock().unwrap_or_else(PoisonError::into_inner).push(publication);
+        Ok(id)
+    }
+
     /// Begins a transaction in the store's own database, for [`Context::complete`]. PostgreSQL only.
     ///
     /// # Errors
@@ -299,11 +331,13 @@ impl Context {
         let mut completion = Completion::new(self.job.job.fence, Ending::Done, Verdict::Done);
         completion.output = Some(serde_json::to_value(output).map_err(|error| Failure::permanent(error.to_string()))?);
         completion.follow = self.follow.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        completion.events = self.emitted.lock().unwrap_or_else(PoisonError::into_inner).clone();
         // The scheduler's sweeper publishes what is dispatched here: after the commit only the store needs to know of
         // it.
         store.complete_in(&mut transaction, &completion).await.map_err(|error| Failure::retry(error.to_string()))?;
         transaction.commit().await?;
         self.take_follow();
+        self.take_emitted();
         *self.committed.lock().unwrap_or_else(PoisonError::into_inner) = true;
         Ok(())
     }
@@ -311,6 +345,10 @@ impl Context {
     fn postgres(&self) -> Result<&PostgresStore, Failure> {
         let wrong = "a transaction of your own needs PostgreSQL; this store is embedded";
         self.job.store.as_any().downcast_ref().ok_or_else(|| Failure::permanent(wrong))
+    }
+
+    pub(crate) fn take_emitted(&self) -> Vec<Publication> {
+        std::mem::take(&mut *self.emitted.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn take_follow(&self) -> Vec<NewJob> {
@@ -383,7 +421,13 @@ impl<K: Kind> Handler for KindHandler<K> {
             // Another attempt would read the same payload.
             Err(error) => return Finish::permanent(format!("the payload is not one of kind `{}`: {error}", K::NAME)),
         };
-        let context = Context { job, states: self.states.clone(), follow: Arc::default(), committed: Arc::default() };
+        let context = Context {
+            job,
+            states: self.states.clone(),
+            follow: Arc::default(),
+            emitted: Arc::default(),
+            committed: Arc::default(),
+        };
         let output = match payload.run(context.clone()).await {
             Ok(output) => output,
             Err(failure) => return failure.finish(),
@@ -391,6 +435,7 @@ impl<K: Kind> Handler for KindHandler<K> {
         match serde_json::to_value(&output) {
             Ok(output) => Finish {
                 follow: context.take_follow(),
+                events: context.take_emitted(),
                 committed: *context.committed.lock().unwrap_or_else(PoisonError::into_inner),
                 ..Finish::done(Some(output))
             },

@@ -27,6 +27,7 @@ mod runtime;
 pub use app::App;
 pub use client::Client;
 pub use gristmill_core as model;
+pub use gristmill_core::event::EventDraft;
 pub use gristmill_jobs::process::{ItemContext, ItemFailure, ItemOut};
 pub use gristmill_jobs::{Finish, JobContext};
 pub use gristmill_telemetry::attempt_log::layer as attempt_log_layer;

@@ -10,7 +10,7 @@ use gristmill_core::chunk::ChunkResult;
 use gristmill_core::id::JobId;
 use gristmill_core::job::{ClaimedJob, NewJob, served};
 use gristmill_core::settle::Ending;
-use gristmill_store::{BatchEnd, NewMessages, RefusedRow, SqlRows, StoreHandle};
+use gristmill_store::{BatchEnd, NewMessages, Publication, RefusedRow, SqlRows, StoreHandle};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -101,6 +101,8 @@ pub struct Finish {
     /// A snooze counts toward no ceiling: what the job waits for is seen and ended by a person, such as a mail relay
     /// that does not let us in.
     pub unbounded: bool,
+    /// Events, published only if this attempt is the one that counts.
+    pub events: Vec<Publication>,
     /// The handler has committed its own completion in its own transaction: nothing is left to record.
     pub committed: bool,
 }
@@ -118,6 +120,7 @@ impl Finish {
             follow: Vec::new(),
             messages: None,
             unbounded: false,
+            events: Vec::new(),
             committed: false,
         }
     }

@@ -11,6 +11,7 @@
 //! * [`pool`]: the threads that process the items of chunks.
 //! * [`pipeline`]: the path of a chunk's items through the stages.
 //! * [`source`]: from what the user named to the records of one chunk.
+//! * [`predicate`]: jq programs that say whether something is meant.
 //! * [`stage`]: what is done to each item.
 //! * [`process`]: the step that does the actual work on each item.
 //! * [`exec_policy`]: which programs may run.
@@ -29,6 +30,7 @@ pub mod notify;
 mod outbound;
 pub mod pipeline;
 pub mod pool;
+pub mod predicate;
 pub mod process;
 mod program;
 pub mod redact;

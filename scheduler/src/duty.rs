@@ -31,6 +31,11 @@ pub(crate) trait Duty: Send {
         true
     }
 
+    /// Waits for a hint that there is something to do before its time. By default none comes.
+    fn hinted(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::pending())
+    }
+
     /// Does it once.
     fn work(&mut self, wake: Wake) -> BoxFuture<'_, Result<Next>>;
 
@@ -49,6 +54,8 @@ pub(crate) enum Wake {
     Beat,
     /// The duty itself has asked for it.
     Asked,
+    /// A hint has come.
+    Hinted,
 }
 
 /// When a duty wants to be done next.
@@ -89,6 +96,7 @@ pub(crate) async fn keep(
             Ok(()) = leads.changed(), if needs_leadership => continue,
             beat = beats.next() => (beat.map_or(Wake::First, |_| Wake::Beat), beat),
             () = until(asked) => (Wake::Asked, asked),
+            () = duty.hinted() => (Wake::Hinted, None),
         };
         if let Some(due) = due {
             record.late.record(due.elapsed());

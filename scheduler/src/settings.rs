@@ -69,6 +69,8 @@ pub struct DutySettings {
     pub prune: Span,
     /// The heads of the audit that were signed longer than a day ago are signed, and its old entries removed.
     pub audit: Span,
+    /// Events that were published are given their order and delivered, where no hint has come.
+    pub events: Span,
     /// Operations that have a step due are looked for.
     pub operations: Span,
     /// What has passed through queues is moved into the history.
@@ -95,6 +97,7 @@ impl Default for DutySettings {
             spools: seconds(60),
             prune: seconds(3_600),
             audit: seconds(3_600),
+            events: seconds(1),
             operations: Span(Duration::from_millis(500)),
             history: seconds(5),
             schedules: seconds(1),
@@ -105,7 +108,7 @@ impl Default for DutySettings {
 
 impl DutySettings {
     /// Returns each duty's key and rhythm.
-    pub fn all(&self) -> [(&'static str, Span); 16] {
+    pub fn all(&self) -> [(&'static str, Span); 17] {
         [
             ("promote", self.promote),
             ("relay", self.relay),
@@ -119,6 +122,7 @@ impl DutySettings {
             ("spools", self.spools),
             ("prune", self.prune),
             ("audit", self.audit),
+            ("events", self.events),
             ("operations", self.operations),
             ("history", self.history),
             ("schedules", self.schedules),

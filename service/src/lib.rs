@@ -8,6 +8,7 @@
 //! * [`dispatcher`]: publishes what the store has committed. [`Committed`]: what that is.
 //! * [`audit`]: verifies what was written down of orders, signs it, archives it.
 //! * [`mod@eta`]: when a batch will have ended.
+//! * [`events`]: published as far as they fit their schemas, and routed to what subscribes to them.
 //! * [`failure_budget`]: halts batches that are over their budget.
 //! * [`key_file`]: keys in files that only their owner may read.
 //! * [`job_request`]: from what a caller says about a job to the job.
@@ -26,6 +27,7 @@ pub mod doctor;
 pub mod documents;
 pub mod eta;
 pub mod eta_record;
+pub mod events;
 pub mod failure_budget;
 pub mod history;
 pub mod job_request;

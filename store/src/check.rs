@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use gristmill_core::chunk::ChunkResult;
+use gristmill_core::event::EVENTS_MAX;
 use gristmill_core::id::{JobId, is_name};
 use gristmill_core::job::{NewJob, PAYLOAD_BYTES_MAX, PAYLOAD_DEPTH_MAX};
 use gristmill_core::limit::KEY_BYTES_MAX;
@@ -13,7 +14,7 @@ use uuid::Uuid;
 
 use crate::error::{Result, StoreError};
 use crate::{
-    COMPLETIONS_MAX, Completion, EmailReport, Enqueued, GROUP_JOBS_MAX, NewChunk, NewMessage, NewMessages,
+    COMPLETIONS_MAX, Completion, EmailReport, Enqueued, GROUP_JOBS_MAX, NewChunk, NewMessage, NewMessages, Publication,
     SUPPRESSIONS_MAX, Suppression,
 };
 
@@ -43,7 +44,7 @@ const RESERVED_QUEUE: &str = "dlq";
 pub(crate) const AGGREGATE_KEY: &str = "agg:";
 
 /// The store's own tables, which no batch may write its output into.
-const OWN_TABLES: [&str; 41] = [
+const OWN_TABLES: [&str; 47] = [
     "access_answer",
     "access_identity",
     "access_link",
@@ -63,6 +64,12 @@ const OWN_TABLES: [&str; 41] = [
     "email_attempt",
     "email_content",
     "email_recipient",
+    "event",
+    "event_delivery",
+    "event_head",
+    "event_replay",
+    "event_schema",
+    "event_subscription",
     "job",
     "job_limit",
     "leader",
@@ -115,6 +122,18 @@ pub(crate) fn chunks(chunks: &[NewChunk]) -> Result<()> {
     }
 }
 
+/// Refuses what is no event, and too many of them.
+pub(crate) fn publications(events: &[Publication]) -> Result<()> {
+    at_most(events.len(), EVENTS_MAX, "events")?;
+    for (index, event) in events.iter().enumerate() {
+        tenant(&event.tenant)?;
+        if let Err(faults) = event.draft.check() {
+            return Err(StoreError::Invalid(format!("event {}: {faults}", index + 1)));
+        }
+    }
+    Ok(())
+}
+
 /// Refuses a group of completions that does not fit into one transaction.
 pub(crate) fn completions(completions: &[Completion]) -> Result<()> {
     at_most(completions.len(), COMPLETIONS_MAX, "completions")?;
@@ -125,7 +144,10 @@ pub(crate) fn completions(completions: &[Completion]) -> Result<()> {
     if let Some(rows) = completions.iter().find_map(|completion| completion.sql.as_ref()) {
         output_table(&rows.table)?;
     }
-    completions.iter().try_for_each(|completion| jobs(&completion.follow))
+    completions.iter().try_for_each(|completion| {
+        publications(&completion.events)?;
+        jobs(&completion.follow)
+    })
 }
 
 /// Checks the result of a chunk that is done: refuses it when it is missing, or does not count each of the chunk's

@@ -11,7 +11,7 @@ use gristmill_core::settle::{Ending, Verdict};
 use serde_json::Value;
 
 use crate::error::Result;
-use crate::{ControlReport, Dispatched, NewMessages};
+use crate::{ControlReport, Dispatched, NewMessages, Publication};
 
 /// How many completions one transaction takes at most.
 pub const COMPLETIONS_MAX: usize = 1_000;
@@ -81,6 +81,8 @@ pub struct Completion {
     /// For a chunk of a mailing that is done: the messages that its items become, enqueued in the same transaction, if
     /// the fence holds.
     pub messages: Option<NewMessages>,
+    /// Events, published in the same transaction, if the fence holds. One whose id its source has used is left out.
+    pub events: Vec<Publication>,
 }
 
 impl Completion {
@@ -97,6 +99,7 @@ impl Completion {
             sql: None,
             follow: Vec::new(),
             messages: None,
+            events: Vec::new(),
         }
     }
 }

@@ -34,6 +34,7 @@ pub(crate) fn are_simply_done(completions: &[Completion]) -> bool {
             && one.sql.is_none()
             && one.follow.is_empty()
             && one.messages.is_none()
+            && one.events.is_empty()
     };
     !completions.is_empty() && completions.iter().all(simply) && contested(completions).is_empty()
 }

@@ -18,6 +18,7 @@
 //! | what attempts say is kept | [`Logs`] |
 //! | errors are acknowledged | [`Acknowledgements`] |
 //! | relays and recipients' domains are known to all workers | [`MailFlows`] |
+//! | what happens is reported, and delivered | [`Events`] |
 //! | what was ordered is written down | [`Audit`] |
 //! | people and programs are let in | [`Accounts`] |
 //! | a request from outside is carried out once | [`Requests`] |
@@ -28,8 +29,9 @@
 //! job is written once for both, in `sql`. `reference` (feature `testing`) is the in-memory model that both are
 //! compared with.
 //!
-//! Lock order everywhere: an operation, limits by name, then jobs by id, then batches by id, then tenants with a quota by
-//! name, then queue counters by key, and last the head of the tenant's audit, for the one statement before the commit.
+//! Lock order everywhere: an operation or a subscription, limits by name, then jobs by id, then batches by id, then tenants
+//! with a quota by name, then queue counters by key, and last the head of the tenant's audit, for the one statement before
+//! the commit.
 
 pub mod accounts;
 pub mod acknowledged;
@@ -48,6 +50,7 @@ pub mod documents;
 pub mod duties;
 pub mod emails;
 pub mod error;
+pub mod events;
 pub mod failpoint;
 mod flow;
 mod group;
@@ -107,6 +110,7 @@ pub use documents::{BatchDocument, CallbackDocument, CountsDocument, FailureDocu
 pub use duties::*;
 pub use emails::*;
 pub use error::{Result, StoreError};
+pub use events::*;
 pub use guard::WorkGuard;
 pub use history::{FOLD_ROWS_MAX, HISTORY_POINTS_MAX, History, HistoryFilter, HistoryPoint};
 pub use jobs::*;
@@ -168,6 +172,7 @@ pub trait Store:
     + Logs
     + Acknowledgements
     + MailFlows
+    + Events
 {
 }
 
@@ -199,5 +204,6 @@ impl<T> Store for T where
         + Logs
         + Acknowledgements
         + MailFlows
+        + Events
 {
 }

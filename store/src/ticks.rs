@@ -5,6 +5,7 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 use gristmill_core::Instant;
+use gristmill_core::event::own::OwnType;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::NewJob;
 use serde::{Deserialize, Serialize};
@@ -339,6 +340,28 @@ fn ids(tick: &FireTick) -> (Option<BatchId>, Option<JobId>) {
         Some(Run::Job(job)) => (None, Some(job.id)),
         None => (None, None),
     }
+}
+
+/// What is reported of the rows that were written and ran nothing: whose, what, of which schedule, and about which tick.
+pub(crate) fn reported(
+    firings: &[&Firing],
+    written: &HashSet<(String, String, i64)>,
+) -> Vec<(String, OwnType, String, Value)> {
+    let all = firings.iter().flat_map(|firing| firing.ticks.iter().map(move |tick| (*firing, tick)));
+    let event = |(firing, tick): (&Firing, &FireTick)| {
+        let kind = match tick.outcome {
+            TickOutcome::SkippedMissed => OwnType::ScheduleMissed,
+            TickOutcome::SkippedOverlap => OwnType::ScheduleSkipped,
+            TickOutcome::Failed => OwnType::ScheduleFailed,
+            TickOutcome::Ran | TickOutcome::Buffered | TickOutcome::Waiting => return None,
+        };
+        let Firing { tenant, schedule, .. } = firing;
+        let key = (tenant.clone(), schedule.clone(), tick.tick.timestamp_micros());
+        let tick_at = gristmill_core::event::shown(tick.tick);
+        let data = json!({ "schedule": schedule, "tick": tick_at, "outcome": tick.outcome, "reason": tick.reason });
+        written.contains(&key).then(|| (tenant.clone(), kind, format!("schedule/{schedule}"), data))
+    };
+    all.filter_map(event).collect()
 }
 
 /// The runs of the rows that were written, in order.

@@ -124,6 +124,14 @@ pub(crate) fn given(event: &NewEvent, now: Instant) -> Result<EventRow> {
     })
 }
 
+/// What is reported of an event that starts a run: its ledger and its key, not what was sent.
+pub(crate) fn received(event: &NewEvent) -> (String, Value) {
+    let NewEvent { schedule, event: key, job, .. } = event;
+    let data =
+        json!({ "ledger": schedule, "key": check::plain(key, EVENT_CHARS_MAX), "job": job.as_ref().map(|job| job.id) });
+    (format!("trigger/{schedule}"), data)
+}
+
 /// The rows of the schedules that follow a batch that has ended.
 pub(crate) fn followed(ended: &BatchEnded, followers: &[Follower]) -> Result<Vec<EventRow>> {
     let BatchEnded { tenant, batch, name, generation, state, interval } = ended;

@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use gristmill_core::batch::BatchState;
 use gristmill_core::duration::Span;
+use gristmill_core::event::EventDraft;
 use gristmill_core::id::{DEFAULT_TENANT, WorkerId};
 use gristmill_core::job::{ClaimedJob, JobState, NewJob};
 use gristmill_store::postgres::PostgresStore;
 use gristmill_store::testing::{self, TestStore};
 use gristmill_store::{
-    Claims, Completion, Control, Database, JobFilter, Jobs, Page, Settings, SqlRows, StoreError, StoreHandle, Views,
-    Workers,
+    Claims, Completion, Control, Database, EventFilter, JobFilter, Jobs, Page, Publication, Settings, SqlRows,
+    StoreError, StoreHandle, Views, Workers,
 };
 use gristmill_testkit::proxy::{Break, Proxy};
 use sqlx::{Connection, PgConnection};
@@ -560,4 +561,31 @@ async fn late_claim(connection: &mut PgConnection, worker: WorkerId) {
     let claim = "UPDATE job SET state = 'running', attempt = 1, worker_id = $1, started_at = now(),
                  deadline = now() + interval '1 hour' WHERE state = 'queued'";
     sqlx::query(claim).bind(worker.0).execute(connection).await.expect("claimed");
+}
+
+/// A reader that goes by the numbers of rows would pass over it, and one behind the oldest transaction would wait for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_commits_late_is_not_passed_over_and_holds_no_other_back() {
+    let store = TestStore::postgres(false).await;
+    let event = |id: &str| Publication {
+        tenant: "main".to_owned(),
+        draft: EventDraft::new(id, "shop", "order.paid"),
+        user: None,
+        job: None,
+    };
+    let mut late = PgConnection::connect(store.url()).await.expect("connected");
+    let mut late = late.begin().await.expect("begun");
+    let insert = "
+        INSERT INTO event (tenant, id, source, type, version, stream, time, data, extensions, correlation, depth, sha256,
+                           accepted_at)
+        VALUES ('main', 'late', 'shop', 'order.paid', 1, 'shop', now(), 'null', '{}', 'late', 0, 'x', now())";
+    sqlx::query(insert).execute(&mut *late).await.expect("inserted");
+    store.publish_events(&[event("early")]).await.expect("published");
+    assert_eq!(store.sequence_events(10).await.expect("sequenced"), 1, "what is not committed holds no other back");
+    late.commit().await.expect("committed");
+    assert_eq!(store.sequence_events(10).await.expect("sequenced"), 1, "what commits late is not passed over");
+    let all = EventFilter { tenant: "main".to_owned(), limit: 10, ..EventFilter::default() };
+    let events = store.list_events(&all).await.expect("listed");
+    let places: Vec<_> = events.iter().map(|event| (event.id.as_str(), event.position, event.seq)).collect();
+    assert_eq!(places, [("early", Some(1), Some(1)), ("late", Some(2), Some(2))]);
 }

@@ -128,6 +128,7 @@ pub(crate) fn settled(mut finish: Finish, mut terms: Terms) -> Settled {
         sql: finish.sql,
         follow: finish.follow,
         messages: finish.messages,
+        events: finish.events,
         ..Completion::new(fence, finish.ending, verdict)
     };
     Settled { completion, terms }

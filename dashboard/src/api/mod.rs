@@ -9,6 +9,7 @@ pub(crate) mod dead_letters;
 mod definitions;
 pub(crate) mod emails;
 mod errors;
+pub(crate) mod events;
 mod factor;
 mod history;
 mod invitations;
@@ -32,6 +33,7 @@ mod rehearsable;
 pub(crate) mod schedules;
 pub(crate) mod session;
 mod sessions;
+mod subscriptions;
 mod system;
 mod tenants;
 mod tokens;
@@ -61,6 +63,8 @@ pub fn routes() -> Routes {
         triggers::routes(),
         workers::routes(),
         errors::routes(),
+        events::routes(),
+        subscriptions::routes(),
         poison::routes(),
         operations::routes(),
         audit::routes(),

@@ -75,6 +75,10 @@ pub mod perm {
         AuditRead,
         EmailsRead,
         EmailsControl,
+        EventsRead,
+        EventsPublish,
+        EventsControl,
+        EventsChange,
     );
 }
 

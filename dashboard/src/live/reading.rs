@@ -1,7 +1,7 @@
 //! A topic as JSON: the same documents that the endpoints answer, without what only some callers may see.
 
-use gristmill_service::documents::{BatchDocument, JobDocument, QueueDocument};
-use gristmill_store::{BatchFilter, JobView, Page, Result, StoreError, StoreHandle};
+use gristmill_service::documents::{BatchDocument, EventDocument, JobDocument, QueueDocument};
+use gristmill_store::{BatchFilter, EventFilter, JobView, Page, Result, StoreError, StoreHandle};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -9,6 +9,9 @@ use super::topic::Topic;
 
 /// How many batches the topic `batches` has.
 const BATCHES: u32 = 50;
+
+/// How many events the topic `events` has.
+const EVENTS: u32 = 50;
 
 /// Reads a topic of a tenant: `null` for a thing that is not there.
 ///
@@ -23,6 +26,12 @@ pub(super) async fn read(store: &StoreHandle, tenant: &str, topic: Topic) -> Res
             let filter = BatchFilter { tenant: tenant.to_owned(), ..BatchFilter::default() };
             let batches = store.batches(&filter, &Page { after: None, limit: BATCHES }).await?;
             json(&batches.iter().map(BatchDocument::from).collect::<Vec<_>>())
+        }
+        Topic::Events => {
+            let (tenant, limit) = (tenant.to_owned(), EVENTS);
+            let newest = EventFilter { tenant, newest_first: true, limit, ..EventFilter::default() };
+            let events = store.list_events(&newest).await?;
+            json(&events.iter().map(|event| EventDocument::new(event, false)).collect::<Vec<_>>())
         }
         Topic::Batch(id) => json(&store.batch(tenant, id).await?.as_ref().map(BatchDocument::from)),
         Topic::Job(id) => {

@@ -7,7 +7,7 @@ use gristmill_core::access::Permission;
 use gristmill_core::id::{BatchId, JobId};
 
 /// The topics that a client may name, for messages.
-const KNOWN: &str = "queues, workers, batches, batch:ID, job:ID";
+const KNOWN: &str = "queues, workers, batches, events, batch:ID, job:ID";
 
 /// Something of a tenant that can be watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,6 +18,8 @@ pub enum Topic {
     Workers,
     /// The newest batches.
     Batches,
+    /// The newest events, without what they say.
+    Events,
     /// One batch.
     Batch(BatchId),
     /// One job, without its payload.
@@ -31,6 +33,7 @@ impl Topic {
             Self::Queues => Permission::QueuesRead,
             Self::Workers => Permission::WorkersRead,
             Self::Batches | Self::Batch(_) => Permission::BatchesRead,
+            Self::Events => Permission::EventsRead,
             Self::Job(_) => Permission::JobsRead,
         }
     }
@@ -41,6 +44,7 @@ impl Topic {
             Self::Queues => "queues",
             Self::Workers => "workers",
             Self::Batches => "batches",
+            Self::Events => "events",
             Self::Batch(_) => "batch",
             Self::Job(_) => "job",
         }
@@ -50,7 +54,7 @@ impl Topic {
 impl fmt::Display for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Queues | Self::Workers | Self::Batches => f.write_str(self.kind()),
+            Self::Queues | Self::Workers | Self::Batches | Self::Events => f.write_str(self.kind()),
             Self::Batch(id) => write!(f, "batch:{id}"),
             Self::Job(id) => write!(f, "job:{id}"),
         }
@@ -69,6 +73,7 @@ impl FromStr for Topic {
                 "queues" => Ok(Self::Queues),
                 "workers" => Ok(Self::Workers),
                 "batches" => Ok(Self::Batches),
+                "events" => Ok(Self::Events),
                 _ => Err(unknown()),
             },
             Some(("batch", id)) => id.parse().map(Self::Batch).map_err(|_| no_id(id)),
@@ -85,7 +90,7 @@ mod tests {
     #[test]
     fn a_topic_is_written_as_it_is_read() {
         let id = "0198f9c1-7d2e-7000-8000-000000000001";
-        for text in ["queues", "workers", "batches", &format!("batch:{id}"), &format!("job:{id}")] {
+        for text in ["queues", "workers", "batches", "events", &format!("batch:{id}"), &format!("job:{id}")] {
             let topic: Topic = text.parse().expect(text);
             assert_eq!(topic.to_string(), text);
             assert!(text.starts_with(topic.kind()), "{text}");

@@ -9,6 +9,7 @@
 //! * `overview`, `batches`, `jobs`: the pages.
 //! * `audit`: who changed what.
 //! * [`charts`]: pictures, drawn here as SVG.
+//! * `events`: what has happened, and who is given which.
 //! * `email`: emails, and the addresses to which nothing is sent.
 //! * `failures`: dead letters, and errors by fingerprint.
 //! * [`flash`]: what a form has done, said once on the next page.
@@ -43,6 +44,7 @@ pub mod charts;
 mod choice;
 mod elsewhere;
 mod email;
+mod events;
 mod failures;
 pub mod flash;
 pub mod form;
@@ -97,6 +99,7 @@ pub fn routes() -> Routes {
         history::routes(),
         schedules::routes(),
         triggers::routes(),
+        events::routes(),
         workers::routes(),
         audit::routes(),
         people::routes(),

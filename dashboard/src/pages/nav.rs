@@ -46,6 +46,7 @@ pub const NAV: &[Entry] = &[
     entry("/history", "History", 'h', Permission::QueuesRead),
     entry("/schedules", "Schedules", 's', Permission::SchedulesRead),
     entry("/triggers", "Triggers", 't', Permission::SchedulesRead),
+    entry("/events", "Events", 'v', Permission::EventsRead),
     entry("/workers", "Workers", 'w', Permission::WorkersRead),
     entry("/operations", "Operations", 'r', Permission::OperationsRead),
     entry("/people", "People", 'p', Permission::UsersRead),

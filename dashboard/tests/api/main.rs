@@ -7,6 +7,7 @@ mod document;
 mod downloads;
 mod emails;
 mod env;
+mod events;
 mod factors;
 mod gate;
 mod hostile;

@@ -16,6 +16,9 @@ const TICKS: u32 = 30_000;
 /// How many emails there are, and as many addresses to which nothing is sent.
 const EMAILS: u32 = 50_000;
 
+/// How many events there are.
+const EVENTS: u32 = 50_000;
+
 /// The statements that make it, after those of `history`.
 pub(crate) fn statements(dialect: &Dialect) -> Vec<String> {
     let (now, ago, tomorrow) = (dialect.now, dialect.minutes_ago, dialect.tomorrow);
@@ -70,7 +73,7 @@ pub(crate) fn statements(dialect: &Dialect) -> Vec<String> {
             of(30_000, 400)
         ),
     ];
-    [work, emails(dialect)].concat()
+    [work, emails(dialect), events(dialect)].concat()
 }
 
 /// Emails with a recipient each, and addresses to which nothing is sent.
@@ -96,6 +99,26 @@ fn emails(dialect: &Dialect) -> Vec<String> {
              SELECT 'main', {}, '', 'bounce', {ago} FROM {}",
             hash(dialect),
             of
+        ),
+    ]
+}
+
+/// Events of a thousand streams, and a subscription that has a thousand of them before it.
+fn events(dialect: &Dialect) -> Vec<String> {
+    let (now, ago) = (dialect.now, dialect.minutes_ago);
+    vec![
+        format!(
+            "INSERT INTO event (position, seq, tenant, id, source, type, version, subject, stream, time, data, extensions, correlation,
+                                depth, sha256, accepted_at)
+             SELECT n, 1 + n / 1000, 'main', 'evt_' || n, 'shop', 'order.paid', 1, 'order ' || (n % 1000), 'shop/' || (n % 1000), {ago},
+                    '{{}}', '{{}}', 'evt_' || n, 0, 'x', {ago} FROM {}",
+            series(dialect, 1, EVENTS)
+        ),
+        format!("UPDATE event_head SET position = {EVENTS}"),
+        format!(
+            "INSERT INTO event_subscription (tenant, name, spec, origin, version, cursor, created_at, updated_at)
+             VALUES ('main', 'orders', '{{\"types\":\"order.*\",\"job\":{{\"kind\":\"note\"}}}}', 'command', 1, {}, {now}, {now})",
+            EVENTS - 1_000
         ),
     ]
 }
@@ -131,6 +154,7 @@ fn filled(endpoint: &Endpoint, fingerprint: &str) -> String {
         ("{batch}", numbered(2)),
         ("{job}", numbered(400_000)),
         ("{entry}", "100".to_owned()),
+        ("{position}", "100".to_owned()),
         ("{sort}/{name}", "hook/orders".to_owned()),
         ("{email}", "e101000".to_owned()),
         ("{token}", Signed::new(MAIL_SECRET).expect("long enough").unsubscribe_token(&about)),
@@ -157,6 +181,7 @@ pub(crate) fn addresses(fingerprint: &str) -> Vec<String> {
         "/batches?q=name:b3".to_owned(),
         "/audit?actor=nobody".to_owned(),
         "/operations/start?verb=cancel&q=state:queued".to_owned(),
+        "/events?type=order.*".to_owned(),
         "/email?state=failed".to_owned(),
         "/email?state=uncertain".to_owned(),
         "/email?address=a@here".to_owned(),

@@ -14,7 +14,8 @@ use crate::pages::browser::{check, check_forms, look, send, values};
 use crate::pages::stock::{Stock, stock};
 
 /// What the paths of these pages begin with.
-const FURTHER: [&str; 15] = [
+const FURTHER: [&str; 16] = [
+    "/events",
     "/email",
     "/jobs",
     "/errors",
@@ -46,6 +47,8 @@ fn filled(endpoint: &Endpoint, stock: &Stock, fingerprint: &str) -> String {
     let item = stock.item.to_string();
     let batch = stock.batch.to_string();
     let parts = [
+        ("{position}", "1"),
+        ("{subscription}", "receipts"),
         ("{queue}", "mail"),
         ("{limit}", "crm"),
         ("{operation}", &stock.operation),
@@ -189,6 +192,7 @@ async fn an_empty_store_teaches_the_first_command() {
         ("/workers", "gristmill worker"),
         ("/schedules", "[schedule.nightly]"),
         ("/triggers", "[hook.orders]"),
+        ("/events", "[events.subscriptions.receipts]"),
         ("/audit", "gristmill queue pause"),
         ("/people", "gristmill user"),
         ("/errors", "Nothing fails"),

@@ -66,6 +66,9 @@ pub(crate) async fn stock(env: &TestEnv) -> Stock {
     let begun = ask(env, "POST", "/api/v1/operations?reason=%3Cscript%3Ealert(1)%3C/script%3E", &body).await;
     let operation = begun["id"].as_str().expect("an id").to_owned();
     let email = email(env).await;
+    let spec = json!({ "description": SCRIPT, "types": "**", "job": { "kind": "note" } });
+    ask(env, "PUT", "/api/v1/subscriptions/receipts", &json!({ "spec": spec })).await;
+    env.store.sequence_events(1_000).await.expect("sequenced");
     Stock { batch, item, dead, retry, operation, email }
 }
 

@@ -27,6 +27,7 @@ mod doctor_checks;
 mod enqueue;
 mod enqueue_lines;
 mod error;
+mod event;
 mod gone;
 mod init;
 mod job;
@@ -193,6 +194,9 @@ pub(crate) enum Command {
     /// Note that errors were seen, and take it back
     #[command(alias = "errors")]
     Error(error::ErrorCommand),
+    /// Publish events, look at them, their schemas and who subscribes to them
+    #[command(alias = "events")]
+    Event(event::Event),
     /// Look at messages that cannot be read or name no job, and forget them
     Poison(poison::Poison),
     /// See who changed what and why, and verify that it was not altered
@@ -266,6 +270,7 @@ impl Command {
             Self::Quarantine(quarantine) => quarantine.run(context).await,
             Self::Operation(operation) => operation.run(context).await,
             Self::Error(error) => error.run(context).await,
+            Self::Event(event) => event.run(context).await,
             Self::Poison(poison) => poison.run(context).await,
             Self::Audit(audit) => audit.run(context).await,
             Self::User(user) => user.run(context).await,
@@ -325,6 +330,7 @@ impl Command {
             | Self::Operation(_)
             | Self::Poison(_)
             | Self::Error(_)
+            | Self::Event(_)
             | Self::Audit(_) => Place::Either,
         }
     }

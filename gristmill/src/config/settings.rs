@@ -13,7 +13,7 @@ use gristmill_service::accounts::{AccountSettings, OidcSettings};
 use gristmill_service::audit::AuditSettings;
 use gristmill_service::retention::RetentionSettings;
 use gristmill_service::shared::CacheSettings;
-use gristmill_service::start::WatchSettings;
+use gristmill_service::start::{EventsSettings, WatchSettings};
 use serde::{Deserialize, Serialize};
 
 use crate::kind_settings::KindSettings;
@@ -50,6 +50,8 @@ pub struct Config {
     pub audit: AuditSettings,
     /// How long what has ended is kept.
     pub retention: RetentionSettings,
+    /// Who is given which events.
+    pub events: EventsSettings,
     /// What is logged on standard error.
     pub log: LogSettings,
     /// The settings of each kind of job, by its name.
@@ -73,7 +75,7 @@ pub struct Config {
 }
 
 /// The sections whose keys are fixed: those that the environment can set.
-pub const SECTIONS: [&str; 15] = [
+pub const SECTIONS: [&str; 16] = [
     "store",
     "broker",
     "worker",
@@ -88,6 +90,7 @@ pub const SECTIONS: [&str; 15] = [
     "http",
     "audit",
     "retention",
+    "events",
     "log",
 ];
 

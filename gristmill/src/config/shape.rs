@@ -30,6 +30,7 @@ pub(super) fn read(mut tree: Map<String, Value>, origins: &Origins, errors: &mut
         http: reader.section(&mut tree, "http"),
         audit: reader.section(&mut tree, "audit"),
         retention: reader.section(&mut tree, "retention"),
+        events: reader.section(&mut tree, "events"),
         log: reader.section(&mut tree, "log"),
         kind: reader.named(&mut tree, "kind"),
         batch: reader.named(&mut tree, "batch"),

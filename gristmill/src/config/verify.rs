@@ -1,6 +1,7 @@
 //! Checks what types alone cannot express: which values make sense, and which exclude one another.
 
 mod callbacks;
+mod events;
 mod exec;
 mod notify;
 mod schedules;
@@ -48,6 +49,7 @@ pub fn config(config: &mut Config, origins: &Origins) -> Vec<ConfigError> {
     findings.scheduler(&config.scheduler);
     findings.audit(&config.audit);
     findings.retention(&config.retention);
+    findings.events(config);
     for (key, wrong) in config.accounts.faults() {
         findings.push(&format!("accounts.{key}"), wrong);
     }

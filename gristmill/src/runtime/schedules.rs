@@ -24,8 +24,13 @@ use crate::runtime::hooks;
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// The part of a configuration that schedules need.
-pub(crate) fn snapshot(loaded: &Loaded) -> ConfigSnapshot {
+pub(crate) fn snapshot(loaded: &Loaded, extensions: &Extensions) -> ConfigSnapshot {
     let config = &loaded.config;
+    // The file says otherwise where it names the same subscription.
+    let mut events = config.events.clone();
+    for (name, spec) in &extensions.subscriptions {
+        events.subscriptions.entry(name.clone()).or_insert_with(|| spec.clone());
+    }
     ConfigSnapshot {
         batches: batches(config),
         schedules: loaded.schedules(),
@@ -33,6 +38,7 @@ pub(crate) fn snapshot(loaded: &Loaded) -> ConfigSnapshot {
         queues: config.queue.clone(),
         triggers: loaded.triggers(),
         watches: config.watch.clone(),
+        events,
     }
 }
 
@@ -63,7 +69,7 @@ pub(crate) struct Served {
 ///
 /// When the current folder cannot be found, no thread can be started, or a hook's schema makes no sense.
 pub(crate) fn served(context: &ProcessContext) -> Result<(Served, impl Future<Output = ()> + Send + 'static)> {
-    let (sender, receiver) = watch::channel(Arc::new(snapshot(&context.loaded)));
+    let (sender, receiver) = watch::channel(Arc::new(snapshot(&context.loaded, &context.extensions)));
     let run_context = run_context(context, receiver)?;
     let made = hooks::hooks(&context.loaded.config.hook).map_err(|errors| {
         let errors: Vec<String> = errors.iter().map(|(key, wrong)| format!("`{key}`: {wrong}")).collect();
@@ -72,8 +78,9 @@ pub(crate) fn served(context: &ProcessContext) -> Result<(Served, impl Future<Ou
     let (hook_sender, hooks) = watch::channel(Arc::new(made));
     let (reload, extensions) = (context.reload.clone(), context.extensions.clone());
     let file = context.loaded.file.clone();
+    let known = extensions.clone();
     let changed = move |loaded: &Loaded| {
-        sender.send_replace(Arc::new(snapshot(loaded)));
+        sender.send_replace(Arc::new(snapshot(loaded, &known)));
         // Schemas were checked before.
         if let Ok(made) = hooks::hooks(&loaded.config.hook) {
             hook_sender.send_replace(Arc::new(made));
@@ -88,7 +95,7 @@ pub(crate) fn served(context: &ProcessContext) -> Result<(Served, impl Future<Ou
 ///
 /// Same as [`served`].
 pub(crate) fn run_context_now(context: &ProcessContext) -> Result<RunContext> {
-    let (_, receiver) = watch::channel(Arc::new(snapshot(&context.loaded)));
+    let (_, receiver) = watch::channel(Arc::new(snapshot(&context.loaded, &context.extensions)));
     run_context(context, receiver)
 }
 
@@ -165,8 +172,9 @@ mod tests {
         write(&format!("[schedule.a]\nevery = \"1h\"\n{job}\n"));
         let layers = Layers { file: Some(file.clone()), ..Layers::default() };
         let loaded = load(&layers).expect("valid");
-        let (sender, mut receiver) = watch::channel(Arc::new(snapshot(&loaded)));
-        let changed = move |loaded: &Loaded| drop(sender.send_replace(Arc::new(snapshot(loaded))));
+        let (sender, mut receiver) = watch::channel(Arc::new(snapshot(&loaded, &Extensions::default())));
+        let changed =
+            move |loaded: &Loaded| drop(sender.send_replace(Arc::new(snapshot(loaded, &Extensions::default()))));
         let reload: Reload = Arc::new(move || load(&layers));
         let follows = tokio::spawn(follow(loaded.file.clone(), reload, Extensions::default(), changed));
         let names = |snapshot: &ConfigSnapshot| snapshot.schedules.keys().cloned().collect::<Vec<_>>();

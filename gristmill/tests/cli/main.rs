@@ -9,6 +9,7 @@ mod commands;
 mod culprits;
 mod deleting;
 mod ending;
+mod events;
 mod guards;
 mod kinds;
 mod limits;

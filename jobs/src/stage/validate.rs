@@ -60,6 +60,13 @@ impl Validate {
     }
 }
 
+impl Validate {
+    /// Everything that is wrong with a value, each with its place, at most `most`.
+    pub fn problems(&self, value: &Value, most: usize) -> Vec<String> {
+        self.validator.iter_errors(value).take(most).map(|error| problem(&error)).collect()
+    }
+}
+
 fn problem(error: &jsonschema::ValidationError<'_>) -> String {
     let text = shortened(&error.to_string(), PROBLEM_CHARS_MAX);
     let path = error.instance_path().to_string();

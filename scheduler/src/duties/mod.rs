@@ -5,6 +5,7 @@
 //!
 //! * [`promote`], [`relay`], [`rescue`], [`probe`]: jobs on their way to a worker.
 //! * [`age`], [`late`]: jobs and batches that have waited for too long.
+//! * [`events`]: what was published is given its order, and delivered.
 //! * `operations`: the steps of operations over many jobs. `history`: what has passed, by minute and hour.
 //! * [`reconcile`], [`plans`], [`spools`], [`copies`], `prune`: what was left behind. `audit`: its heads are signed.
 //! * `schedules`, `watch`, [`sync`]: runs that start by themselves, and the configuration that says so.
@@ -13,6 +14,7 @@
 pub mod age;
 mod audit;
 pub mod copies;
+pub mod events;
 mod history;
 pub mod late;
 mod lead;
@@ -62,6 +64,7 @@ pub(crate) fn all(options: &SchedulerOptions, leadership: &Arc<Leadership>) -> V
             settings: options.audit.clone(),
             retention: options.retention.settings.clone(),
         }),
+        Box::new(events::Events::new(common(), every.events.0, options.schedules.clone())),
         Box::new(operations::Operations::new(common(), every.operations.0, options.retention.clone())),
         Box::new(history::History::new(common(), every.history.0, options.retention.settings.clone())),
         Box::new(prune::Prune::new(common(), every.prune.0, options.retention.clone(), options.schedules.clone())),

@@ -147,7 +147,7 @@ impl Duty for Probe {
         Box::pin(async move {
             let Common { store, dispatcher } = &self.common;
             match wake {
-                Wake::Asked => self.prober.go_on(store, dispatcher, LOST_AFTER).await?,
+                Wake::Asked | Wake::Hinted => self.prober.go_on(store, dispatcher, LOST_AFTER).await?,
                 Wake::First | Wake::Beat => self.prober.probe(store, dispatcher, LOST_AFTER).await?,
             };
             Ok(if self.prober.is_under_way() { Next::In(AGAIN_AFTER) } else { Next::Beat })

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use gristmill_service::retention::{Pruner, PrunerOptions, Step, prune_acknowledged, prune_logs};
+use gristmill_service::retention::{Pruner, PrunerOptions, Step, prune_acknowledged, prune_events, prune_logs};
 use gristmill_service::start::RunContext;
 use gristmill_store::Result;
 use tokio::time::Instant;
@@ -54,6 +54,7 @@ impl Prune {
                 self.remove_files().await?;
                 prune_logs(&self.common.store, &self.options.settings).await?;
                 prune_acknowledged(&self.common.store, &self.options.settings).await?;
+                prune_events(&self.common.store, &self.options.settings).await?;
                 self.begin()
             }
         };

@@ -9,7 +9,7 @@ use gristmill_core::limit::{LimitSpec, QueueSpec};
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::{LimitOrigin, Limits, Result, SaveLimit, StoreError};
 
-use super::Common;
+use super::{Common, events};
 use crate::duty::{Duty, Next, Wake};
 use crate::schedules::{self, RunContext};
 
@@ -79,6 +79,10 @@ impl Sync {
         let changed = sync(&**store, dispatcher, &snapshot.limits, &snapshot.queues).await?;
         if changed > 0 {
             tracing::info!(changed, "limits and queues of the configuration");
+        }
+        let changed = events::sync(&**store, &self.context.tenant, &snapshot.events.subscriptions).await?;
+        if changed > 0 {
+            tracing::info!(changed, "subscriptions of the configuration");
         }
         Ok(())
     }

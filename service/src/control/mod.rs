@@ -10,6 +10,7 @@ pub mod dead;
 pub mod email;
 pub mod enqueue;
 pub mod error;
+pub mod event;
 pub mod job;
 pub mod limit;
 pub mod mail_flow;

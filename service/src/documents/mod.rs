@@ -18,6 +18,7 @@ mod email;
 mod enqueued;
 mod error;
 mod eta;
+mod event;
 mod history;
 mod job;
 mod limit;
@@ -53,6 +54,7 @@ pub use enqueued::{
 };
 pub use error::{ErrorBody, ErrorDocument};
 pub use eta::{EtaDocument, EtaRecordDocument, EtaSaidDocument, EtaState};
+pub use event::{EventDocument, EventTraceDocument, StartedReplayDocument};
 pub use gristmill_core::attempt_log::LogLine as LogLineDocument;
 pub use gristmill_store::accounts::{
     InvitationView as InvitationDocument, KeyView as KeyDocument, LinkView as OpenLinkDocument,
@@ -61,12 +63,14 @@ pub use gristmill_store::accounts::{
 };
 pub use gristmill_store::{
     AcknowledgementView as AcknowledgementDocument, AttemptView as AttemptDocument, BackfillView as BackfillDocument,
-    BatchDocument, CallbackDocument, CountsDocument, EmailStat as EmailStatDocument, EmailView as EmailRowDocument,
-    Enqueued as EnqueuedDocument, FailureDocument, LimitView as LimitDocument, LogView as AttemptLogDocument,
-    MailDomainView as MailDomainDocument, MailRelayView as MailRelayDocument, MailingView as MailingRowDocument,
-    MigrationStatus as MigrationsDocument, News, OperationView as OperationDocument, PauseView as PauseDocument,
-    PoisonView as PoisonDocument, QuarantineView as QuarantineItemDocument, SuppressionView as SuppressionDocument,
-    TableSize as TableSizeDocument, TickView as TickDocument, WorkerView as WorkerDocument,
+    BatchDocument, CallbackDocument, CountsDocument, DeliveryView as DeliveryDocument, EmailStat as EmailStatDocument,
+    EmailView as EmailRowDocument, Enqueued as EnqueuedDocument, EventSchemaView as EventSchemaDocument,
+    FailureDocument, LimitView as LimitDocument, LogView as AttemptLogDocument, MailDomainView as MailDomainDocument,
+    MailRelayView as MailRelayDocument, MailingView as MailingRowDocument, MigrationStatus as MigrationsDocument, News,
+    OperationView as OperationDocument, PauseView as PauseDocument, PoisonView as PoisonDocument,
+    Published as PublishedDocument, QuarantineView as QuarantineItemDocument, ReplayView as ReplayDocument,
+    SubscriptionView as SubscriptionDocument, SuppressionView as SuppressionDocument, TableSize as TableSizeDocument,
+    TickView as TickDocument, WorkerView as WorkerDocument,
 };
 pub(crate) use history::series;
 pub use history::{

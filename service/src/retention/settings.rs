@@ -31,6 +31,8 @@ pub struct RetentionSettings {
     pub poison: Keep,
     /// What attempts have said.
     pub logs: Keep,
+    /// Events, since they were accepted.
+    pub events: Keep,
     /// Operations, after they ended.
     pub operations: Keep,
     /// Minutes of the history.
@@ -65,6 +67,7 @@ impl Default for RetentionSettings {
             emails: days(90),
             poison: days(90),
             logs: days(14),
+            events: days(90),
             operations: days(90),
             history_minutes: days(7),
             history_hours: days(90),

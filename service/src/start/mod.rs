@@ -8,6 +8,7 @@
 
 pub mod batch;
 pub mod event;
+pub mod event_settings;
 pub mod lease;
 pub mod mail_test;
 pub mod params;
@@ -30,6 +31,7 @@ use tokio::sync::watch;
 
 pub use batch::{BatchRequest, Rehearsal, StartError, StartedBatch, rehearse};
 pub use event::{EventError, EventRequest};
+pub use event_settings::EventsSettings;
 pub use lease::Lease;
 pub use mail_test::{MailTest, TEST_ITEMS_MAX, TestedMail, rehearse_mail};
 pub use plan::StartBatch;
@@ -50,6 +52,8 @@ pub struct ConfigSnapshot {
     pub limits: BTreeMap<String, LimitSpec>,
     /// The settings of queues, by their name.
     pub queues: BTreeMap<String, QueueSpec>,
+    /// Subscriptions to events, and how long a chain of them may be.
+    pub events: EventsSettings,
     /// The watched folders, by name.
     pub watches: BTreeMap<String, WatchSettings>,
 }

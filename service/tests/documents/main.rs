@@ -6,6 +6,7 @@ mod accounts;
 mod audit;
 mod batches;
 mod emails;
+mod events;
 mod history;
 mod jobs;
 mod operating;
@@ -51,6 +52,7 @@ fn samples() -> Vec<Sample> {
         batches::samples(),
         emails::samples(),
         emails::flow(),
+        events::samples(),
         history::samples(),
         jobs::samples(),
         operating::samples(),

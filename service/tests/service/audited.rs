@@ -8,13 +8,16 @@ use gristmill_core::access::{Principal, Role, Subject};
 use gristmill_core::audit::{Action, SealedEntry};
 use gristmill_core::chunk::{ChunkResult, SetAside};
 use gristmill_core::duration::Span;
+use gristmill_core::event::subscription::SubscriptionSpec;
 use gristmill_core::id::{BatchId, DEFAULT_TENANT, JobId, UserId};
 use gristmill_core::job::{JobState, NewJob, RunAt};
 use gristmill_core::job_edit::JobEdit;
 use gristmill_core::letter::SuppressionReason;
+use gristmill_core::one_or_many::OneOrMany;
 use gristmill_core::operation::OperationVerb;
 use gristmill_core::query::{List, parse};
-use gristmill_core::schedule::ScheduleSpec;
+use gristmill_core::schedule::{JobSpec, ScheduleSpec};
+use gristmill_service::control::event::ReplayRequest;
 use gristmill_service::control::operation::OperationRequest;
 use gristmill_service::retention::{Keep, PrunerOptions, RetentionSettings};
 use gristmill_service::start::{BatchRequest, StartedRun};
@@ -77,6 +80,7 @@ async fn every_action_leaves_one_row_with_what_it_did() {
         batches(&env).await;
         limits_and_poison(&env).await;
         errors(&env).await;
+        events(&env).await;
         schedules(&env).await;
         the_system(&env).await;
         operations(&env).await;
@@ -286,6 +290,47 @@ async fn errors(env: &TestEnv) {
         service.reopen_error(&order(), "a1b2c3").await.expect("reopened");
     };
     env.leaves(Action::ErrorReopen, reopened).await;
+}
+
+async fn events(env: &TestEnv) {
+    let service = &env.service;
+    let schema = json!({ "type": "object" });
+    let added = async {
+        service.add_event_schema(&order(), "order.paid", None, schema, true).await.expect("added");
+    };
+    assert_eq!(env.leaves(Action::SchemaAdd, added).await.entry.target, "order.paid/1");
+    let spec = SubscriptionSpec {
+        types: OneOrMany::One("**".to_owned()),
+        job: Some(JobSpec { kind: "k".to_owned(), ..JobSpec::default() }),
+        ..SubscriptionSpec::default()
+    };
+    let saved = async {
+        service.save_subscription(&order(), "s", spec).await.expect("saved");
+    };
+    env.leaves(Action::SubscriptionSave, saved).await;
+    let paused = async {
+        service.pause_subscription(&order(), "s").await.expect("paused");
+    };
+    env.leaves(Action::SubscriptionPause, paused).await;
+    let resumed = async {
+        service.resume_subscription(&order(), "s").await.expect("resumed");
+    };
+    env.leaves(Action::SubscriptionResume, resumed).await;
+    env.store.sequence_events(1_000).await.expect("sequenced");
+    let request = ReplayRequest { subscription: "s".to_owned(), ..ReplayRequest::default() };
+    let mut replay = None;
+    let started = async {
+        replay = service.start_replay(&order(), &request).await.expect("started").id;
+    };
+    env.leaves(Action::ReplayStart, started).await;
+    let cancelled = async {
+        service.cancel_replay(&order(), replay.expect("its id")).await.expect("cancelled");
+    };
+    env.leaves(Action::ReplayCancel, cancelled).await;
+    let removed = async {
+        service.remove_subscription(&order(), "s").await.expect("removed");
+    };
+    env.leaves(Action::SubscriptionRemove, removed).await;
 }
 
 async fn schedules(env: &TestEnv) {

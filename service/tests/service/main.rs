@@ -5,6 +5,7 @@ mod audited;
 mod auditing;
 mod entries;
 mod env;
+mod events;
 mod oidc;
 mod people;
 mod registering;

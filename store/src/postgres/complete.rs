@@ -21,7 +21,7 @@ use crate::error::{Result, StoreError};
 use crate::group;
 use crate::row;
 use crate::row_search::RowSearch;
-use crate::sql::{mailing, triggers};
+use crate::sql::{events, mailing, triggers};
 use crate::{BatchEnd, BatchProgress, CompleteReport, Completion, RefusedRow, SqlRows};
 
 /// The bounds between the buckets of times, in seconds: those of `gristmill_core::history`.
@@ -228,6 +228,7 @@ pub(super) async fn complete(work: &mut Work<'_>, completions: &&[Completion]) -
     }
     for (completion, _) in given.iter().filter(|(completion, _)| !ended_before.contains(&completion.fence.job)) {
         create::insert(work, &completion.follow).await?;
+        events::published::emit(work, &completion.events).await?;
     }
     let settled = done.len() as u64;
     let lost = order.iter().filter(|completion| !held.contains_key(&completion.fence.job.0));
@@ -445,7 +446,7 @@ async fn write_end(work: &mut Work<'_>, end: &BatchEnd) -> Outcome<Option<BatchP
         .fetch_optional(&mut *work.conn)
         .await?;
     if row.is_some() {
-        triggers::batch_ended(work, end.batch).await?;
+        triggers::batch_ended(work, end.batch, end.state).await?;
     }
     Ok(row.map(|row| row.progress()).transpose()?)
 }

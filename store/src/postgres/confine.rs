@@ -20,7 +20,7 @@ const GRANTS: [&str; 4] = [
     "GRANT SELECT, INSERT, UPDATE, DELETE ON discarded, job_limit, leader, managed, outbox, poison, pruned, queue_spec, \
      worker TO {role}",
     "GRANT SELECT (id, email, name, state, installation, created_at, last_login_at) ON access_user TO {role}",
-    "GRANT SELECT ON access_tenant, access_membership, access_token, access_link, confined_role TO {role}",
+    "GRANT SELECT ON access_tenant, access_membership, access_token, access_link, confined_role, event_head TO {role}",
     "GRANT UPDATE (name) ON access_tenant TO {role}",
 ];
 

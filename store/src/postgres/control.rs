@@ -5,6 +5,7 @@
 
 use async_trait::async_trait;
 use gristmill_core::batch::BatchState;
+use gristmill_core::event::own::OwnType;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::JobState;
 use gristmill_core::job_edit::JobEdit;
@@ -25,6 +26,7 @@ use crate::check;
 use crate::control::{editable, no_job};
 use crate::error::{Result, StoreError};
 use crate::row;
+use crate::sql::events;
 use crate::stop::{being_stopped, stopping};
 use crate::{Control, ControlReport, Dispatched, GROUP_JOBS_MAX, Pause};
 
@@ -198,6 +200,7 @@ pub(super) async fn pause_batch(
     if done.rows_affected() == 0 {
         return Err(Fault::Changed);
     }
+    events::own::batch(work, *batch, OwnType::of_batch_pause(pause.is_some())).await?;
     let mut waiting: Vec<ReadyRow> =
         sqlx::query_as(WAITING_OF_BATCH).bind(batch.0).bind(RESUMED_MAX).fetch_all(&mut *work.conn).await?;
     waiting.sort_by_key(|row| row.id);
@@ -217,6 +220,7 @@ pub(super) async fn pause_queue(
     if done.rows_affected() == 0 {
         return Ok(ControlReport::default());
     }
+    events::own::queue(work, tenant, queue, *pause).await?;
     let mut waiting: Vec<ReadyRow> = sqlx::query_as(WAITING_OF_QUEUE)
         .bind(plain(tenant))
         .bind(plain(queue))

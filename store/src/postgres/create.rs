@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use gristmill_core::batch::BatchState;
 use gristmill_core::definition::BatchDefinition;
+use gristmill_core::event::own::OwnType;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::{JobState, NewJob, RunAt};
 use uuid::Uuid;
@@ -20,7 +21,7 @@ use crate::check;
 use crate::error::{Result, StoreError};
 use crate::row;
 use crate::sql;
-use crate::sql::quota;
+use crate::sql::{events, quota};
 use crate::{
     Batches, CreatedBatch, Dispatched, EnqueueOutcome, EnqueueReport, Enqueued, GROUP_JOBS_MAX, Jobs, NewBatch,
     NewChunk,
@@ -174,6 +175,7 @@ pub(super) async fn create_batch(work: &mut Work<'_>, batch: &NewBatch) -> Outco
             if work.is_metered() {
                 quota::hold_batch(work, batch).await?;
             }
+            events::own::batch(work, BatchId(id), OwnType::BatchCreated).await?;
         }
         return Ok(CreatedBatch { id: BatchId(kept.unwrap_or(id)), created });
     }

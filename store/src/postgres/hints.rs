@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::guarded::is_alive;
-use super::notifier::{CHANNEL, GONE_CHANNEL};
+use super::notifier::{CHANNEL, EVENTS_CHANNEL, GONE_CHANNEL};
 
 /// How long without a hint before the server is checked: no hint ever comes over a half-open connection, and nothing
 /// else would show that.
@@ -33,6 +33,7 @@ pub(super) struct Hints {
 struct Heard {
     work: watch::Sender<u64>,
     gone: watch::Sender<u64>,
+    events: watch::Sender<u64>,
     /// Whether there is a listener at the moment.
     listens: Arc<AtomicBool>,
 }
@@ -40,8 +41,8 @@ struct Heard {
 impl Hints {
     /// Creates it without listening yet. `patience` is how long to wait for answers.
     pub(super) fn new(options: PgConnectOptions, patience: Duration) -> Self {
-        let (work, gone) = (watch::Sender::new(1), watch::Sender::new(1));
-        let heard = Heard { work, gone, listens: Arc::default() };
+        let (work, gone, events) = (watch::Sender::new(1), watch::Sender::new(1), watch::Sender::new(1));
+        let heard = Heard { work, gone, events, listens: Arc::default() };
         Self { options, silence: patience.min(SILENCE_MAX), heard, task: Mutex::new(None) }
     }
 
@@ -54,6 +55,11 @@ impl Hints {
     /// The same for attempts that may have been taken away.
     pub(super) async fn wait_for_revocation(&self, seen: u64, at_most: Duration) -> u64 {
         self.wait(&self.heard.gone, seen, at_most).await
+    }
+
+    /// The same for events that may have been published.
+    pub(super) async fn wait_for_events(&self, seen: u64, at_most: Duration) -> u64 {
+        self.wait(&self.heard.events, seen, at_most).await
     }
 
     /// Whether hints of other processes arrive at the moment.
@@ -113,16 +119,21 @@ async fn listen_once(
     let pool = PgPoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
     let pool = pool.connect_with(options.clone()).await?;
     let mut listener = PgListener::connect_with(&pool).await?;
-    listener.listen_all([CHANNEL, GONE_CHANNEL]).await?;
+    listener.listen_all([CHANNEL, GONE_CHANNEL, EVENTS_CHANNEL]).await?;
     heard.listens.store(true, Ordering::Relaxed);
     // What was sent while there was no listener is lost: make all waiters look once.
     heard.work.send_modify(|count| *count += 1);
     heard.gone.send_modify(|count| *count += 1);
+    heard.events.send_modify(|count| *count += 1);
     *failures = 0;
     loop {
         match tokio::time::timeout(silence, listener.try_recv()).await.ok().transpose()? {
             Some(Some(hint)) => {
-                let sort = if hint.channel() == GONE_CHANNEL { &heard.gone } else { &heard.work };
+                let sort = match hint.channel() {
+                    GONE_CHANNEL => &heard.gone,
+                    EVENTS_CHANNEL => &heard.events,
+                    _ => &heard.work,
+                };
                 sort.send_modify(|count| *count += 1);
             }
             Some(None) => return Ok(()),

@@ -24,6 +24,7 @@ mod done;
 mod duties;
 mod edit;
 mod email;
+mod events;
 mod fan_in;
 mod fault;
 mod guarded;

@@ -11,6 +11,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 use tokio::sync::{Mutex as Turn, watch};
 
@@ -22,6 +23,9 @@ pub(super) const CHANNEL: &str = "gristmill";
 /// The channel for hints that attempts were taken away from their workers.
 pub(super) const GONE_CHANNEL: &str = "gristmill_gone";
 
+/// The channel for hints that events were published.
+pub(super) const EVENTS_CHANNEL: &str = "gristmill_events";
+
 /// What is to be notified.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Signals {
@@ -29,22 +33,25 @@ pub(super) struct Signals {
     pub(super) work: bool,
     /// Attempts were taken away from their workers.
     pub(super) gone: bool,
+    /// Events were published.
+    pub(super) events: bool,
 }
 
 impl Signals {
     pub(super) fn any(self) -> bool {
-        self.work || self.gone
+        self.work || self.gone || self.events
+    }
+
+    /// The channels that are notified.
+    pub(super) fn channels(self) -> impl Iterator<Item = &'static str> {
+        let channels = [(self.work, CHANNEL), (self.gone, GONE_CHANNEL), (self.events, EVENTS_CHANNEL)];
+        channels.into_iter().filter_map(|(meant, channel)| meant.then_some(channel))
     }
 
     /// Nothing is lost with a notification, so it does not wait for the disk.
-    fn statement(self) -> &'static str {
-        match self {
-            Self { work: true, gone: false } => "BEGIN; SET LOCAL synchronous_commit = off; NOTIFY gristmill; COMMIT",
-            Self { work: false, gone: true } => {
-                "BEGIN; SET LOCAL synchronous_commit = off; NOTIFY gristmill_gone; COMMIT"
-            }
-            Self { .. } => "BEGIN; SET LOCAL synchronous_commit = off; NOTIFY gristmill; NOTIFY gristmill_gone; COMMIT",
-        }
+    fn statement(self) -> String {
+        let notify: String = self.channels().map(|channel| format!("NOTIFY {channel}; ")).collect();
+        format!("BEGIN; SET LOCAL synchronous_commit = off; {notify}COMMIT")
     }
 }
 
@@ -81,7 +88,7 @@ impl Notifier {
         }
         let (callers, signals) = self.take();
         *sent = callers;
-        if let Err(error) = sqlx::raw_sql(signals.statement()).execute(&mut *conn).await {
+        if let Err(error) = sqlx::raw_sql(AssertSqlSafe(signals.statement())).execute(&mut *conn).await {
             tracing::debug!(%error, "a notification was not sent; others find out by polling");
             // It may have failed halfway. A connection that is gone has rolled back already.
             let _ = sqlx::raw_sql("ROLLBACK").execute(conn).await;
@@ -109,6 +116,7 @@ impl Notifier {
         asked.callers += 1;
         asked.signals.work |= signals.work;
         asked.signals.gone |= signals.gone;
+        asked.signals.events |= signals.events;
         asked.callers
     }
 
@@ -138,15 +146,15 @@ mod tests {
     #[test]
     fn one_notification_is_sent_for_all_that_have_asked() {
         let notifier = Notifier::default();
-        assert_eq!(notifier.ask(Signals { work: true, gone: false }), 1);
-        assert_eq!(notifier.ask(Signals { work: false, gone: true }), 2);
-        assert_eq!(notifier.take(), (2, Signals { work: true, gone: true }));
+        assert_eq!(notifier.ask(Signals { work: true, ..Signals::default() }), 1);
+        assert_eq!(notifier.ask(Signals { gone: true, ..Signals::default() }), 2);
+        assert_eq!(notifier.take(), (2, Signals { work: true, gone: true, events: false }));
         assert_eq!(notifier.take(), (2, Signals::default()));
     }
 
     #[test]
     fn each_signal_has_the_channel_that_the_hints_listen_on() {
-        let channels = |work, gone| Signals { work, gone }.statement();
+        let channels = |work, gone| Signals { work, gone, events: false }.statement();
         assert!(channels(true, false).contains(&format!("NOTIFY {CHANNEL};")));
         assert!(channels(false, true).contains(&format!("NOTIFY {GONE_CHANNEL};")));
         assert!(channels(true, true).contains(&format!("NOTIFY {CHANNEL}; NOTIFY {GONE_CHANNEL};")));

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use gristmill_core::chunk::SourceFingerprint;
 use gristmill_core::definition::BatchDefinition;
+use gristmill_core::event::own::OwnType;
 use gristmill_core::id::BatchId;
 use sqlx::postgres::PgConnection;
 use sqlx::{Postgres, QueryBuilder};
@@ -17,6 +18,7 @@ use super::work::Work;
 use crate::error::StoreError;
 use crate::notify::{self, Failure};
 use crate::sql::batch_ends::Reported;
+use crate::sql::events;
 use crate::{BatchView, Dispatched};
 
 const FIRST_FAILURE: &str = "
@@ -55,6 +57,7 @@ pub(super) async fn first_failures(work: &mut Work<'_>, batches: &[Uuid]) -> Out
     }
     let rows: Vec<ToldRow> = sqlx::query_as(FIRST_FAILURE).bind(batches).fetch_all(&mut *work.conn).await?;
     for row in rows {
+        events::own::batch(work, BatchId(row.0), OwnType::BatchFirstFailure).await?;
         let definition = definition(&row)?;
         if definition.on.first_failure.is_empty() {
             continue;
@@ -86,6 +89,7 @@ pub(super) async fn late(work: &mut Work<'_>, limit: &u32) -> Outcome<Dispatched
         let Some(view) = view(work, &row).await? else { continue };
         // A batch of a later generation has already ended once, in time or not.
         if !view.state.is_final() && view.generation == 0 {
+            events::own::batch(work, view.id, OwnType::BatchLate).await?;
             create::insert(work, &notify::late(&view, &definition(&row)?, row.3.as_deref())).await?;
         }
     }

@@ -32,7 +32,8 @@ FROM pg_class c WHERE c.relkind IN ('r', 'p') AND c.relnamespace = (
     'mail_relay', 'mail_domain', 'mail_wait',
     'leader', 'poison', 'discarded', 'schedule', 'schedule_tick', 'schedule_backfill', 'job_limit', 'queue_spec', 'managed',
     'limit_bucket', 'queue_turn', 'operation', 'operation_job', 'operation_item',
-    'operation_batch', 'flow', 'history', 'idempotency', 'pruned', 'audit_entry', 'audit_head', 'audit_signed_head')
+    'operation_batch', 'flow', 'history', 'idempotency', 'pruned', 'event', 'event_head', 'event_schema',
+    'event_subscription', 'event_replay', 'event_delivery', 'audit_entry', 'audit_head', 'audit_signed_head')
 ORDER BY pg_total_relation_size(c.oid) DESC, c.relname";
 
 row! {

@@ -56,6 +56,10 @@ impl Sql for Work<'_> {
         self.facts_mut()
     }
 
+    fn publishes(&mut self) {
+        self.published();
+    }
+
     async fn now(&mut self) -> Result<Instant, Fault> {
         self.conn.now().await
     }

@@ -13,12 +13,12 @@ use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::fault::Outcome;
-use super::notifier::{CHANNEL, GONE_CHANNEL, Signals};
+use super::notifier::Signals;
 use crate::Dispatched;
 use crate::audit::{Facts, Summary};
 use crate::error::StoreError;
 use crate::flow::Flow;
-use crate::sql::{batch_ends, quota};
+use crate::sql::{batch_ends, events, quota};
 
 /// How many ids one outbox row holds at most.
 const OUTBOX_JOBS_MAX: usize = 1_000;
@@ -193,6 +193,11 @@ impl<'c> Work<'c> {
         self.add_outbox_row("dispatch", queue, lane, job);
     }
 
+    /// Events were published.
+    pub(super) fn published(&mut self) {
+        self.signals.events = true;
+    }
+
     /// An attempt that a worker may still be running was closed by another process.
     pub(super) fn taken_away(&mut self) {
         self.signals.gone = true;
@@ -213,6 +218,7 @@ impl<'c> Work<'c> {
     /// Writes the ledger. Its result may be published once the transaction is committed.
     pub(super) async fn close(&mut self) -> Outcome<Dispatched> {
         let dead = std::mem::take(&mut self.dead);
+        events::own::jobs_died(self, &dead).await?;
         batch_ends::aggregates_died(self, &dead).await?;
         if self.metered {
             let changes = self.counts.iter().map(|((tenant, _, state), jobs)| (tenant.as_str(), *state, *jobs));
@@ -292,7 +298,7 @@ impl<'c> Work<'c> {
             return Ok(());
         }
         let signals = std::mem::take(&mut self.signals);
-        for channel in [signals.work.then_some(CHANNEL), signals.gone.then_some(GONE_CHANNEL)].into_iter().flatten() {
+        for channel in signals.channels() {
             sqlx::query("SELECT pg_notify($1, '')").bind(channel).execute(&mut *self.conn).await?;
         }
         Ok(())

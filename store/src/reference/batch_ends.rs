@@ -2,10 +2,11 @@
 
 use gristmill_core::batch::BatchState;
 use gristmill_core::callback::Event;
+use gristmill_core::event::own::OwnType;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::JobState;
 
-use super::transition::Transition;
+use super::transition::{Transition, report_batch};
 use super::{Clause, notify, triggers};
 use crate::check;
 use crate::error::Result;
@@ -36,13 +37,14 @@ pub(super) fn halt(t: &mut Transition<'_>, id: BatchId, generation: u32, error: 
     batch.state = BatchState::Halted;
     batch.aggregate_error = Some(check::plain(error, check::REASON_CHARS_MAX));
     batch.finished_at = Some(now);
-    triggers::batch_ended(t, id)?;
+    triggers::batch_ended(t, id, BatchState::Halted)?;
     notify::ended(t, id, &[Event::Halted, Event::Settled])?;
     Ok(true)
 }
 
 /// Reports a batch that has just been cancelled.
 pub(super) fn cancelled(t: &mut Transition<'_>, id: BatchId) -> Result<()> {
+    report_batch(t, id, OwnType::BatchCancelled);
     notify::ended(t, id, &[Event::Cancelled])
 }
 

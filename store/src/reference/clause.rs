@@ -20,11 +20,14 @@ pub enum Clause {
     OutboxWithTransition,
     /// A batch ends with its aggregate when that dies. Without it the batch waits for ever.
     DeadAggregateEndsItsBatch,
+    /// A delivery of events moves a cursor that is where it begins. Without it any delivery does, and its events start
+    /// what they start once more.
+    DeliveryGuardedByCursor,
 }
 
 impl Clause {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Fence,
         Self::FenceNamesTheAttempt,
         Self::FanInWithCompletion,
@@ -33,5 +36,6 @@ impl Clause {
         Self::RescueSpendsTheAttempt,
         Self::OutboxWithTransition,
         Self::DeadAggregateEndsItsBatch,
+        Self::DeliveryGuardedByCursor,
     ];
 }

@@ -39,15 +39,22 @@ pub(super) fn complete(store: &ReferenceStore, completions: &[Completion]) -> Re
             write_rows(&mut t, rows)?;
         }
     }
-    let mut follow = Vec::new();
+    let (mut follow, mut ended_before) = (Vec::new(), Vec::new());
     for one in &held {
         if end_batch(&mut t, one)? {
             follow.extend(one.follow.iter().cloned());
+        } else {
+            ended_before.push(one.fence.job);
         }
     }
     insert::new_jobs(&mut t, &follow)?;
     for messages in held.iter().filter(|one| one.verdict == Verdict::Done).filter_map(|one| one.messages.as_ref()) {
         messages::enqueue(&mut t, messages)?;
+    }
+    for one in &held {
+        if !ended_before.contains(&one.fence.job) {
+            super::transition::emitted(&mut t, &one.events);
+        }
     }
     let late = if store.keeps(Clause::FanInWithCompletion) { Late::new() } else { t.take_deltas() };
     let committed = t.commit()?;
@@ -88,7 +95,7 @@ fn end_batch(t: &mut Transition<'_>, completion: &Completion) -> Result<bool> {
     batch.finished_at = Some(now);
     // An empty change, so that the report contains where the batch stands now.
     t.delta(end.batch);
-    super::triggers::batch_ended(t, end.batch)?;
+    super::triggers::batch_ended(t, end.batch, end.state)?;
     Ok(true)
 }
 

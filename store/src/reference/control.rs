@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use gristmill_core::batch::BatchState;
+use gristmill_core::event::own::OwnType;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::JobState;
 use gristmill_core::job_edit::JobEdit;
@@ -14,10 +15,11 @@ use super::create::no_batch;
 use super::edit::edit_job;
 use super::promote::queue_again;
 use super::state::{Batch, Job, State};
-use super::transition::Transition;
+use super::transition::{Transition, report, report_batch};
 use crate::check;
 use crate::control::{editable, no_job};
 use crate::error::{Result, StoreError};
+use crate::sql::events::own;
 use crate::{AttemptView, Control, ControlReport, GROUP_JOBS_MAX, Pause, PauseView, Purpose};
 
 /// How many samples a report has.
@@ -126,6 +128,8 @@ impl Control for ReferenceStore {
         }
         let said = pause.map(|pause| said(&t, pause));
         t.state.pauses.insert((tenant.to_owned(), queue.to_owned()), said);
+        let (kind, subject, data) = own::of_queue(queue, pause);
+        report(&mut t, tenant, kind, subject, data);
         let mut waiting = queued(&t, |job| job.tenant == tenant && job.queue == queue);
         waiting.sort_by_key(|job| (job.priority, job.id));
         let control_report = held(&mut t, &waiting, pause.is_some(), State::batch_paused);
@@ -152,6 +156,7 @@ pub(super) fn pause_in(
         return Ok(ControlReport::default());
     }
     batch.pause = said;
+    report_batch(t, id, OwnType::of_batch_pause(pause.is_some()));
     let waiting = queued(t, |job| job.batch == Some(id));
     Ok(held(t, &waiting, pause.is_some(), |state, job| state.queue_paused(&job.tenant, &job.queue)))
 }

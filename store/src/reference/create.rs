@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use gristmill_core::batch::BatchState;
+use gristmill_core::event::own::OwnType;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::{JobState, NewJob};
 use serde_json::Value;
 
 use super::state::most;
 use super::state::{Batch, Job, Spools, Tally, ago, kept, kept_json, later};
-use super::transition::Transition;
+use super::transition::{Transition, report_batch};
 use super::{ReferenceStore, insert};
 use crate::check;
 use crate::error::{Result, StoreError};
@@ -153,6 +154,7 @@ pub(super) fn insert_batch(t: &mut Transition<'_>, batch: &NewBatch) -> Result<C
         deleting: false,
     };
     t.state.batches.insert(batch.id, Arc::new(made));
+    report_batch(t, batch.id, OwnType::BatchCreated);
     Ok(CreatedBatch { id: batch.id, created: true })
 }
 

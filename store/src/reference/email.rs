@@ -11,10 +11,11 @@ use gristmill_core::mailing::MailSpec;
 use sha2::{Digest, Sha256};
 
 use super::state::{Email, Listed, Named, State};
-use super::transition::Transition;
+use super::transition::{Transition, report_recipient};
 use super::{ReferenceStore, mailing};
 use crate::check;
 use crate::error::{Result, StoreError};
+use crate::sql::events::own;
 use crate::{
     EMAIL_BYTES_MAX, EmailAttempt, EmailFilter, EmailKey, EmailRecord, EmailReport, EmailSaid, EmailStat, EmailState,
     EmailView, Emails, EmailsAccounted, MailingVariant, MailingView, NewEmail, Page, RecipientMove, RecipientView,
@@ -115,6 +116,9 @@ impl Emails for ReferenceStore {
             let server = check::plain(&said.server, check::REASON_CHARS_MAX);
             let attempt = EmailAttempt { attempt: fence.attempt, server, transcript, ended_at: now };
             email.attempts.insert(fence.attempt, attempt);
+        }
+        for step in moves.iter().filter(|step| moved.contains(&step.position)) {
+            report_recipient(&mut t, own::of_recipient(key, step.position, step.to, step.status.as_deref()));
         }
         for (address_hash, keep, note) in bounced {
             let (tenant, stream) = (key.tenant.clone(), String::new());
@@ -272,6 +276,8 @@ impl Emails for ReferenceStore {
         (one.state, one.code, one.status) = (report.to, report.code, report.status.clone());
         (one.rule, one.note, one.moved_at) = (Some(report.rule.clone()), note, now);
         sum(email, now);
+        let position = u32::try_from(place).unwrap_or(u32::MAX);
+        report_recipient(&mut t, own::of_recipient(&report.key, position, report.to, report.status.as_deref()));
         if let Some(ReportSuppression { reason, keep }) = report.suppress.clone() {
             let (tenant, stream, note) = (report.key.tenant.clone(), String::new(), report.status.clone());
             put(&mut t.state, &Suppression { tenant, address_hash: hash, stream, reason, note, keep }, now)?;

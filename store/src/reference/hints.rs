@@ -1,5 +1,6 @@
-//! Hints that work may have become claimable, in an order: the one that has waited longest wakes first, every time. A channel
-//! would wake its waiters in an order of its own drawing, and two runs of one seed would differ.
+//! Hints that work may have become claimable or was taken away, or that events were published, in an order: the one that has
+//! waited longest wakes first, every time. A channel would wake its waiters in an order of its own drawing, and two runs of
+//! one seed would differ.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};

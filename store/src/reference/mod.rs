@@ -23,6 +23,7 @@ mod database;
 mod duties;
 mod edit;
 mod email;
+mod events;
 mod expiry;
 mod fan_in;
 mod hints;
@@ -61,8 +62,6 @@ mod worker;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::watch;
-
 pub use clause::Clause;
 pub use clock::Clock;
 use hints::Hints;
@@ -81,7 +80,9 @@ pub struct ReferenceStore {
     /// How many times work may have become claimable, counted from 1.
     work: Arc<Hints>,
     /// How many times attempts may have been taken away, counted from 1.
-    gone: watch::Sender<u64>,
+    gone: Arc<Hints>,
+    /// How many times events may have been published, counted from 1.
+    published: Arc<Hints>,
 }
 
 impl ReferenceStore {
@@ -96,7 +97,8 @@ impl ReferenceStore {
             with_outbox,
             without: BTreeSet::new(),
             work: Arc::default(),
-            gone: watch::Sender::new(1),
+            gone: Arc::default(),
+            published: Arc::default(),
         }
     }
 
@@ -117,7 +119,8 @@ impl ReferenceStore {
             with_outbox: false,
             without: self.without.clone(),
             work: Arc::clone(&self.work),
-            gone: self.gone.clone(),
+            gone: Arc::clone(&self.gone),
+            published: Arc::clone(&self.published),
         }
     }
 

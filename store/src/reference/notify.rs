@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use gristmill_core::callback::Event;
+use gristmill_core::event::own::OwnType;
 use gristmill_core::id::BatchId;
 use gristmill_core::job::{JobState, NewJob};
 
 use super::state::Batch;
-use super::transition::Transition;
+use super::transition::{Transition, report_batch};
 use super::{ReferenceStore, insert, view};
 use crate::Dispatched;
 use crate::error::Result;
@@ -21,6 +22,7 @@ pub(super) fn first_failure(t: &mut Transition<'_>, id: BatchId) -> Result<()> {
     }
     batch.told_failure = Some(batch.generation);
     let batch = batch.clone();
+    report_batch(t, id, OwnType::BatchFirstFailure);
     if batch.definition.on.first_failure.is_empty() {
         return Ok(());
     }
@@ -89,6 +91,7 @@ pub(super) fn late(store: &ReferenceStore, limit: u32) -> Result<Dispatched> {
         }
         // A batch of a later generation has already ended once, in time or not.
         if !batch.state.is_final() && batch.generation == 0 {
+            report_batch(&mut t, batch.id, OwnType::BatchLate);
             let jobs = notify::late(&view::batch_view(&batch), &batch.definition, batch.trace.as_deref());
             enqueue(&mut t, jobs)?;
         }

@@ -9,7 +9,7 @@ use gristmill_core::id::{BatchId, WorkerId};
 use uuid::Uuid;
 
 use super::state::{State, WorkerState};
-use super::transition::Transition;
+use super::transition::{Transition, report};
 use super::{ReferenceStore, create, insert};
 use crate::backfills::{check_backfill, no_backfill};
 use crate::check;
@@ -118,6 +118,9 @@ impl Ticks for ReferenceStore {
                     written.insert((firing.tenant.clone(), firing.schedule.clone(), tick.tick.timestamp_micros()));
                 }
             }
+        }
+        for (tenant, kind, subject, data) in ticks::reported(&held, &written) {
+            report(&mut t, &tenant, kind, subject, data);
         }
         let lost = (firings.len() - held.len()) as u64;
         let mut report = FireReport { written: written.len() as u64, lost, ..FireReport::default() };

@@ -11,6 +11,7 @@ use gristmill_core::Instant;
 use gristmill_core::batch::{BatchState, Counts, FailureBudget};
 use gristmill_core::chunk::SourceFingerprint;
 use gristmill_core::definition::BatchDefinition;
+use gristmill_core::event::Event;
 use gristmill_core::history::{HistoryStep, Throughput};
 use gristmill_core::id::{BatchId, JobId, OperationId, WorkerId};
 use gristmill_core::job::{JobState, Priority};
@@ -28,9 +29,9 @@ use super::schedules::{Backfill, Tick};
 use crate::Suspension;
 use crate::error::Result;
 use crate::{
-    AcknowledgementView, AttemptView, EmailAttempt, EmailRecord, EmailView, KeptAnswer, LimitOrigin, LogView,
-    NewWorker, PauseView, PoisonMessage, PruneNoun, PrunedView, Purpose, QuarantineView, RequestKey, ScheduleView,
-    StoredResult,
+    AcknowledgementView, AttemptView, DeliveryView, EmailAttempt, EmailRecord, EmailView, EventSchemaView, KeptAnswer,
+    LimitOrigin, LogView, NewWorker, PauseView, PoisonMessage, PruneNoun, PrunedView, Purpose, QuarantineView,
+    ReplayView, RequestKey, ScheduleView, StoredResult, SubscriptionView,
 };
 
 /// A name that belongs to a tenant: of a queue, or a key.
@@ -94,7 +95,25 @@ pub(super) struct State {
     pub(super) mail_relays: BTreeMap<String, MailRelayRow>,
     pub(super) mail_domains: BTreeMap<String, MailDomainRow>,
     pub(super) mail_waiting: MailWaiting,
+    /// The log of events, by their numbers, and the last position that was given.
+    pub(super) events: BTreeMap<i64, Arc<KeptEvent>>,
+    pub(super) event_head: u64,
+    pub(super) event_number: i64,
+    /// By tenant, type and version.
+    pub(super) event_schemas: BTreeMap<(String, String, u32), EventSchemaView>,
+    pub(super) subscriptions: BTreeMap<Named, SubscriptionView>,
+    /// Replays, each with when its next step is due.
+    pub(super) replays: BTreeMap<Uuid, (ReplayView, Instant)>,
+    /// The inbox: by tenant, subscription, position and replay.
+    pub(super) deliveries: BTreeMap<(String, String, u64, String), DeliveryView>,
     pub(super) ids: Ids,
+}
+
+/// An event, and the hash of what its publisher said.
+#[derive(Debug, Clone)]
+pub(super) struct KeptEvent {
+    pub(super) event: Event,
+    pub(super) sha256: String,
 }
 
 /// Tenant, minute, queue and kind.
@@ -188,6 +207,13 @@ impl State {
             mail_relays: BTreeMap::new(),
             mail_domains: BTreeMap::new(),
             mail_waiting: MailWaiting::new(),
+            events: BTreeMap::new(),
+            event_head: 0,
+            event_number: 0,
+            event_schemas: BTreeMap::new(),
+            subscriptions: BTreeMap::new(),
+            replays: BTreeMap::new(),
+            deliveries: BTreeMap::new(),
             ids: Ids { seed, drawn: 0, rows: 0 },
         }
     }

@@ -2,32 +2,45 @@
 
 use async_trait::async_trait;
 use chrono::TimeDelta;
+use gristmill_core::batch::BatchState;
+use gristmill_core::event::own::OwnType;
 use gristmill_core::id::BatchId;
 
 use super::schedules::Tick;
-use super::transition::Transition;
+use super::transition::{Transition, report, report_batch};
 use super::{ReferenceStore, insert};
 use crate::error::{Result, StoreError};
 use crate::triggers::{self, BatchEnded, EventRow, Follower};
-use crate::{NewEvent, NotedEvent, TickCause, TickOutcome, TickView, Triggers};
+use crate::{Dispatched, NewEvent, NotedEvent, TickCause, TickOutcome, TickView, Triggers};
 
 #[async_trait]
 impl Triggers for ReferenceStore {
     async fn note_event(&self, event: &NewEvent) -> Result<NotedEvent> {
         let mut t = Transition::begin(self);
-        let row = triggers::given(event, t.now)?;
-        let fresh = write(&mut t, &row)?;
-        if fresh && let Some(job) = &event.job {
-            insert::new_jobs(&mut t, std::slice::from_ref(job))?;
-        }
-        let missing = || StoreError::Database(format!("the event `{}` is not in the ledger", row.event));
-        let tick = known(&t, &row).cloned().ok_or_else(missing)?;
-        Ok(NotedEvent { fresh, tick, dispatched: t.commit()?.dispatched })
+        let noted = note(&mut t, event)?;
+        Ok(NotedEvent { dispatched: t.commit()?.dispatched, ..noted })
     }
 }
 
+/// Records an event, once, and enqueues its job; the caller knows what may be published.
+pub(super) fn note(t: &mut Transition<'_>, event: &NewEvent) -> Result<NotedEvent> {
+    let row = triggers::given(event, t.now)?;
+    let fresh = write(t, &row)?;
+    if fresh && let Some(job) = &event.job {
+        insert::new_jobs(t, std::slice::from_ref(job))?;
+    }
+    let missing = || StoreError::Database(format!("the event `{}` is not in the ledger", row.event));
+    let tick = known(t, &row).cloned().ok_or_else(missing)?;
+    if fresh {
+        let (subject, data) = triggers::received(event);
+        report(t, &event.tenant, OwnType::TriggerReceived, subject, data);
+    }
+    Ok(NotedEvent { fresh, tick, dispatched: Dispatched::default() })
+}
+
 /// Schedules that follow a batch which has just ended are in the ledger with its end, in the same transaction.
-pub(super) fn batch_ended(t: &mut Transition<'_>, id: BatchId) -> Result<()> {
+pub(super) fn batch_ended(t: &mut Transition<'_>, id: BatchId, state: BatchState) -> Result<()> {
+    report_batch(t, id, OwnType::of_end(state));
     let Some(batch) = t.state.batches.get(&id) else { return Ok(()) };
     let tick = t.state.ticks.values().map(|tick| &tick.view).find(|view| view.batch == Some(id));
     let ended = BatchEnded {

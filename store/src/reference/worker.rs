@@ -86,10 +86,7 @@ impl Workers for ReferenceStore {
     }
 
     async fn wait_for_revocation(&self, seen: u64, at_most: Duration) -> u64 {
-        let mut gone = self.gone.subscribe();
-        // The sender lives as long as we do: whether a hint came or the time ran out does not matter.
-        let _ = tokio::time::timeout(at_most, gone.wait_for(|count| *count != seen)).await;
-        *gone.borrow()
+        self.gone.wait(seen, at_most).await
     }
 
     async fn retire_worker(&self, worker: WorkerId) -> Result<Dispatched> {

@@ -4,7 +4,7 @@ use gristmill_core::Instant;
 use gristmill_core::audit::{AuditEntry, ChainEnd, SealedEntry, SignedHead, Sum};
 use serde_json::{Map, Value, json};
 
-use super::{Columns, Sql, values};
+use super::{Columns, Sql, events, values};
 use crate::audit::AUDIT_ROWS_MAX;
 use crate::error::{Result, StoreError};
 use crate::{Attribution, AuditFilter, AuditHead};
@@ -78,6 +78,7 @@ pub(crate) async fn append<S: Sql>(
     let head = head_of(&head.ok_or_else(lost)?)?;
     let at = sql.now().await?;
     let SealedEntry { entry, previous, hash } = attribution.entry(head.end.seq + 1, at, fields).sealed(head.end.hash);
+    let reported = events::own::of_entry(&entry);
     let (seq, hash) = (entry.seq, hash.to_string());
     let values = values![
         entry.tenant,
@@ -103,6 +104,9 @@ pub(crate) async fn append<S: Sql>(
     }
     if sql.run(ADVANCE, values![tenant, seq, hash]).await? == 0 {
         return Err(StoreError::Conflict("the audit went on meanwhile; try again".to_owned()).into());
+    }
+    if let Some(event) = reported {
+        events::published::insert(sql, &[event]).await?;
     }
     Ok(true)
 }

@@ -1,13 +1,15 @@
 //! Ends of batches that no aggregate declares: its aggregate is dead, or an operator has cancelled the batch. Each
 //! reports itself in the transaction that causes it, as the end that an aggregate declares does.
 
+use gristmill_core::batch::BatchState;
 use gristmill_core::callback::Event;
 use gristmill_core::definition::BatchDefinition;
+use gristmill_core::event::own::OwnType;
 use gristmill_core::id::BatchId;
 use gristmill_core::job::JobState;
 use uuid::Uuid;
 
-use super::{Columns, Creating, triggers, values};
+use super::{Columns, Creating, events, triggers, values};
 use crate::error::Result;
 use crate::{BatchView, check, notify};
 
@@ -58,7 +60,7 @@ pub(crate) async fn halt<S: Creating>(
     let error = check::plain(error, check::REASON_CHARS_MAX);
     let halted = sql.run(HALT, values![batch.0, generation, error]).await? > 0;
     if halted {
-        triggers::batch_ended(sql, batch).await?;
+        triggers::batch_ended(sql, batch, BatchState::Halted).await?;
         report(sql, batch, &[Event::Halted, Event::Settled]).await?;
     }
     Ok(halted)
@@ -66,6 +68,7 @@ pub(crate) async fn halt<S: Creating>(
 
 /// Reports a batch that has just been cancelled.
 pub(crate) async fn cancelled<S: Creating>(sql: &mut S, batch: BatchId) -> Result<(), S::Fault> {
+    events::own::batch(sql, batch, OwnType::BatchCancelled).await?;
     report(sql, batch, &[Event::Cancelled]).await
 }
 

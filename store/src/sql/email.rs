@@ -6,6 +6,7 @@ use gristmill_core::letter::{RecipientState, SuppressionReason, UnknownPolicy, b
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
+use super::events::{own, published};
 use super::mailing::{Changes, Counted};
 use super::suppressions::{SUPPRESS, until};
 use super::{Columns, Sql, values};
@@ -402,14 +403,14 @@ pub(crate) async fn advance<S: Sql>(
     if job != fence.job {
         return Ok(None);
     }
-    let mut moved = Vec::new();
-    let mut steps = Vec::new();
+    let (mut moved, mut steps, mut reported) = (Vec::new(), Vec::new(), Vec::new());
     for step in moves {
         let from = record.recipients.iter().find(|one| one.position == step.position).map(|one| one.state);
         let Some(from) = from.filter(|from| step.to.may_follow(*from)) else { continue };
         let note = step.note.as_deref().map(|note| check::plain(note, check::REASON_CHARS_MAX));
         steps.push(json!([step.position, from, step.to, 0, step.code, step.status, step.rule, note, ""]));
         moved.push(step.position);
+        reported.extend(own::of_recipient(key, step.position, step.to, step.status.as_deref()));
         if let Some(keep) = step.suppress.filter(|_| step.to == RecipientState::Bounced) {
             // The words of the server may hold the address, and the list names no person.
             suppress_recipient(sql, key, step.position, keep, step.status.clone()).await?;
@@ -418,6 +419,7 @@ pub(crate) async fn advance<S: Sql>(
     if !steps.is_empty() {
         move_all(sql, key, counted.as_ref(), &steps).await?;
         sum(sql, key).await?;
+        published::insert(sql, &reported).await?;
     }
     if let Some(said) = said {
         let transcript = check::plain(&said.transcript, TRANSCRIPT_CHARS_MAX);
@@ -534,6 +536,8 @@ pub(crate) async fn report<S: Sql>(sql: &mut S, report: &EmailReport) -> Result<
     let step = step.as_array().map(Vec::as_slice).unwrap_or_default();
     move_all(sql, &report.key, counted.as_ref(), step).await?;
     sum(sql, &report.key).await?;
+    let reported = own::of_recipient(&report.key, position, report.to, report.status.as_deref());
+    published::insert(sql, reported.as_slice()).await?;
     if let Some(put) = &report.suppress {
         let until = until(sql, put.keep).await?;
         let (all, reason) = ("", put.reason.as_str());

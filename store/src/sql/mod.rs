@@ -15,6 +15,7 @@ pub(crate) mod conditions;
 pub(crate) mod deletion;
 pub(crate) mod email;
 pub(crate) mod email_ends;
+pub(crate) mod events;
 pub(crate) mod expiry;
 pub(crate) mod history;
 pub(crate) mod logs;
@@ -118,6 +119,9 @@ pub(crate) trait Sql: Send {
     fn facts(&mut self) -> Option<&mut Facts> {
         None
     }
+
+    /// Notes that events are published with it: a hint is sent after the commit.
+    fn publishes(&mut self) {}
 
     /// Runs a statement that returns at most one row.
     fn row(

@@ -6,7 +6,7 @@ use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::NewJob;
 use uuid::Uuid;
 
-use super::{Columns, Creating, Sql, values};
+use super::{Columns, Creating, Sql, events, values};
 use crate::check;
 use crate::error::Result;
 use crate::ticks::{self, check_firings, key};
@@ -185,6 +185,7 @@ pub(crate) async fn fire<S: Creating>(sql: &mut S, firings: &[Firing]) -> Result
     let asked = firings.len();
     let firings: Vec<&Firing> = firings.iter().filter(holds).collect();
     let written = write(sql, &firings).await?;
+    events::own::ticks(sql, ticks::reported(&firings, &written)).await?;
     let lost = (asked - firings.len()) as u64;
     let mut report = FireReport { written: written.len() as u64, lost, ..FireReport::default() };
     let mut jobs: Vec<NewJob> = Vec::new();

@@ -2,9 +2,11 @@
 
 use chrono::TimeDelta;
 use gristmill_core::Instant;
+use gristmill_core::batch::BatchState;
+use gristmill_core::event::own::OwnType;
 use gristmill_core::id::BatchId;
 
-use super::{Columns, Creating, Sql, ticks, values};
+use super::{Columns, Creating, Sql, events, ticks, values};
 use crate::error::{Result, StoreError};
 use crate::triggers::{self, BatchEnded, EventRow, Follower};
 use crate::{Dispatched, NewEvent, NotedEvent, TickOutcome};
@@ -30,13 +32,18 @@ pub(crate) async fn note<S: Creating>(sql: &mut S, event: &NewEvent) -> Result<N
     if fresh && let Some(job) = &event.job {
         sql.enqueue(std::slice::from_ref(job)).await?;
     }
+    if fresh {
+        let (subject, data) = triggers::received(event);
+        events::own::report(sql, &event.tenant, OwnType::TriggerReceived, subject, data).await?;
+    }
     let missing = || StoreError::Database(format!("the event `{}` is not in the ledger", row.event));
     let tick = ticks::view(&find(sql, &row).await?.ok_or_else(missing)?)?;
     Ok(NotedEvent { fresh, tick, dispatched: Dispatched::default() })
 }
 
 /// Schedules that follow a batch which has just ended are in the ledger with its end, in the same transaction.
-pub(crate) async fn batch_ended<S: Sql>(sql: &mut S, batch: BatchId) -> Result<(), S::Fault> {
+pub(crate) async fn batch_ended<S: Sql>(sql: &mut S, batch: BatchId, state: BatchState) -> Result<(), S::Fault> {
+    events::own::batch(sql, batch, OwnType::of_end(state)).await?;
     let rows = sql.rows(FOLLOWERS, values![batch.0]).await?;
     let Some(first) = rows.first() else { return Ok(()) };
     let ended = BatchEnded {

@@ -47,7 +47,7 @@ pub(super) async fn end_batch(t: &mut Transition<'_>, completion: &Completion) -
     if ended {
         // An empty change, so that the report contains where the batch stands now.
         t.delta(end.batch);
-        triggers::batch_ended(t, end.batch).await?;
+        triggers::batch_ended(t, end.batch, end.state).await?;
     }
     Ok(ended)
 }

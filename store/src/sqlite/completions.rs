@@ -12,7 +12,7 @@ use super::{SqliteStore, insert, stop};
 use crate::check;
 use crate::error::Result;
 use crate::group;
-use crate::sql::mailing;
+use crate::sql::{events, mailing};
 use crate::{CompleteReport, Completion, Completions, ControlReport, RefusedRow, SqlRows};
 
 #[async_trait]
@@ -39,10 +39,11 @@ impl Completions for SqliteStore {
         for rows in held.iter().filter_map(|one| one.sql.as_ref()) {
             write_sink(&mut t, rows).await?;
         }
-        let mut follow = Vec::new();
+        let (mut follow, mut emitted) = (Vec::new(), Vec::new());
         for one in &held {
             if end_batch(&mut t, one).await? {
                 follow.extend(one.follow.iter().cloned());
+                emitted.extend(one.events.iter().cloned());
             }
         }
         if !follow.is_empty() {
@@ -51,6 +52,7 @@ impl Completions for SqliteStore {
         for messages in held.iter().filter(|one| one.verdict == Verdict::Done).filter_map(|one| one.messages.as_ref()) {
             mailing::enqueue(&mut t, messages).await?;
         }
+        events::published::emit(&mut t, &emitted).await?;
         let settled = held.len() as u64;
         let committed = t.commit().await?;
         Ok(CompleteReport { settled, fenced, dispatched: committed.dispatched, progress: committed.progress })

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use gristmill_core::batch::BatchState;
+use gristmill_core::event::own::OwnType;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::JobState;
 use gristmill_core::job_edit::JobEdit;
@@ -17,6 +18,7 @@ use crate::audit;
 use crate::check;
 use crate::control::{editable, no_job};
 use crate::error::{Result, StoreError};
+use crate::sql::events;
 use crate::stop::{being_stopped, stopping};
 use crate::{Control, ControlReport, GROUP_JOBS_MAX, Pause, Purpose};
 
@@ -138,6 +140,7 @@ impl Control for SqliteStore {
         let now = t.now;
         let [by, reason] = said(pause);
         t.run(bound(sqlx::query(statement)).bind(pause.is_some()).bind(now).bind(by).bind(reason)).await?;
+        events::own::queue(&mut t, tenant, queue, pause).await?;
         let waiting = concat!(
             "SELECT ",
             moved_columns!(),
@@ -180,6 +183,7 @@ pub(super) async fn pause(
     let [by, reason] = said(pause);
     let now = t.now;
     t.run(sqlx::query(statement).bind(batch.0).bind(pause.is_some()).bind(now).bind(by).bind(reason)).await?;
+    events::own::batch(t, batch, OwnType::of_batch_pause(pause.is_some())).await?;
     let waiting = concat!(
             "SELECT ",
             moved_columns!(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use gristmill_core::batch::BatchState;
 use gristmill_core::definition::BatchDefinition;
+use gristmill_core::event::own::OwnType;
 use gristmill_core::id::BatchId;
 use gristmill_core::job::{JobState, NewJob};
 use gristmill_core::settle::SNOOZES_MAX;
@@ -175,7 +176,11 @@ pub(super) async fn insert_batch(t: &mut Transition<'_>, batch: &NewBatch) -> Re
         .bind(batch.definition.late_after.map(|span| later(t.now, span.0)))
         .bind(batch.fingerprint.has_copies().then_some("kept"))
         .bind(sql::quota::spooled(batch));
-    Ok(t.run(query).await? == 1)
+    let created = t.run(query).await? == 1;
+    if created {
+        sql::events::own::batch(t, batch.id, OwnType::BatchCreated).await?;
+    }
+    Ok(created)
 }
 
 /// What all chunks of one call share.

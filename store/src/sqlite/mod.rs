@@ -20,6 +20,7 @@ mod duties;
 mod edit;
 mod email;
 mod error;
+mod events;
 mod fan_in;
 mod file_events;
 mod history;
@@ -108,6 +109,8 @@ pub struct Shared {
     work: watch::Sender<u64>,
     /// How many times attempts may have been taken away, counted from 1.
     gone: watch::Sender<u64>,
+    /// How many times events may have been published, counted from 1.
+    events: watch::Sender<u64>,
     /// What other processes commit.
     others: Others,
     /// The condition that its transactions observe.
@@ -158,10 +161,10 @@ impl SqliteStore {
             .test_before_acquire(false);
         let writer = writer.connect_with(options.clone()).await.map_err(error::database)?;
         let writer = Writer::new(writer, wait);
-        let (work, gone) = (watch::Sender::new(1), watch::Sender::new(1));
+        let (work, gone, events) = (watch::Sender::new(1), watch::Sender::new(1), watch::Sender::new(1));
         let shared = Shared {
             path: path.to_owned(),
-            others: Others::new(path, &writer, &work, &gone),
+            others: Others::new(path, &writer, [&work, &gone, &events]),
             writer,
             readers: readers
                 .connect_with(options.read_only(true).create_if_missing(false))
@@ -170,6 +173,7 @@ impl SqliteStore {
             with_outbox,
             work,
             gone,
+            events,
             condition: Condition::default(),
             ended_count: EndedCount::default(),
             plenty: AtomicBool::new(false),

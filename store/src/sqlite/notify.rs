@@ -1,6 +1,7 @@
 //! What is reported about a batch while it is under way, and what is left of its input when it has ended.
 
 use gristmill_core::definition::BatchDefinition;
+use gristmill_core::event::own::OwnType;
 use gristmill_core::id::BatchId;
 use sqlx::sqlite::SqliteRow;
 
@@ -12,6 +13,7 @@ use crate::check;
 use crate::error::Result;
 use crate::notify::{self, Failure};
 use crate::sql::batch_ends::Reported;
+use crate::sql::events;
 
 /// A batch as it is now, with what its reports are made of.
 pub(super) async fn reported(t: &mut Transition<'_>, batch: BatchId) -> Result<Option<Reported>> {
@@ -34,6 +36,7 @@ pub(super) async fn first_failures(t: &mut Transition<'_>, batches: &[BatchId]) 
         UPDATE batch SET told_failure = generation
         WHERE told_failure < generation AND id IN (SELECT unhex(value, '-') FROM json_each(?1)) RETURNING *";
     for row in &t.rows(sqlx::query(statement).bind(check::json(batches)?)).await? {
+        events::own::batch(t, row::id(row, "id")?, OwnType::BatchFirstFailure).await?;
         let definition: BatchDefinition = row::json(row, "definition")?;
         if definition.on.first_failure.is_empty() {
             continue;
@@ -85,6 +88,7 @@ pub(super) async fn late(store: &SqliteStore, limit: u32) -> Result<Dispatched> 
         if view.state.is_final() || view.generation > 0 {
             continue;
         }
+        events::own::batch(&mut t, view.id, OwnType::BatchLate).await?;
         let (definition, trace) = (row::json(row, "definition")?, row::get::<Option<String>>(row, "trace")?);
         insert::new_jobs(&mut t, &notify::late(&view, &definition, trace.as_deref())).await?;
     }

@@ -50,13 +50,13 @@ struct Looker {
     writer: Writer,
     /// The version that was seen last.
     seen: Arc<tokio::sync::Mutex<i64>>,
-    work: watch::Sender<u64>,
-    gone: watch::Sender<u64>,
+    /// Those that wait, each for something else.
+    waiting: [watch::Sender<u64>; 3],
 }
 
 impl Others {
-    pub(super) fn new(path: &Path, writer: &Writer, work: &watch::Sender<u64>, gone: &watch::Sender<u64>) -> Self {
-        let looker = Looker { writer: writer.clone(), seen: Arc::default(), work: work.clone(), gone: gone.clone() };
+    pub(super) fn new(path: &Path, writer: &Writer, waiting: [&watch::Sender<u64>; 3]) -> Self {
+        let looker = Looker { writer: writer.clone(), seen: Arc::default(), waiting: waiting.map(Clone::clone) };
         Self { looker, path: path.to_owned(), working: Arc::default(), hears: Arc::default(), task: Mutex::new(None) }
     }
 
@@ -127,12 +127,13 @@ impl Looker {
 
     /// What the others did is not known: all waiting callers look, whatever they wait for.
     fn wake(&self) {
-        self.work.send_modify(|count| *count += 1);
-        self.gone.send_modify(|count| *count += 1);
+        for waiting in &self.waiting {
+            waiting.send_modify(|count| *count += 1);
+        }
     }
 
     fn anyone_waits(&self) -> bool {
-        self.work.receiver_count() > 0 || self.gone.receiver_count() > 0
+        self.waiting.iter().any(|waiting| waiting.receiver_count() > 0)
     }
 }
 

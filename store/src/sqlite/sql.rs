@@ -94,6 +94,10 @@ impl Sql for Transition<'_> {
         self.facts_mut()
     }
 
+    fn publishes(&mut self) {
+        self.published = true;
+    }
+
     async fn now(&mut self) -> Result<Instant> {
         row::at(self.now, "now")
     }

@@ -18,7 +18,7 @@ use crate::check;
 use crate::error::Result;
 use crate::failpoint;
 use crate::flow::Flow;
-use crate::sql::{audit, batch_ends, quota};
+use crate::sql::{audit, batch_ends, events, quota};
 use crate::{BatchProgress, Dispatch, Dispatched, Purpose};
 
 /// The database's own clock, in microseconds, accurate to a millisecond.
@@ -62,6 +62,8 @@ pub(super) struct Transition<'s> {
     pub(super) moved: u64,
     claimable: bool,
     taken_away: bool,
+    /// Whether events are published.
+    pub(super) published: bool,
     /// Whether it has changed anything.
     wrote: bool,
     /// What it says of itself, where an entry of the audit is to be written with it.
@@ -130,6 +132,7 @@ impl<'s> Transition<'s> {
             moved: 0,
             claimable: false,
             taken_away: false,
+            published: false,
             wrote: false,
             facts: store.pending().map(|_| Facts::default()),
         })
@@ -253,6 +256,7 @@ impl<'s> Transition<'s> {
         let deltas = std::mem::take(&mut self.deltas);
         let progress = fan_in::apply(&mut self, deltas).await?;
         let dead = std::mem::take(&mut self.dead);
+        events::own::jobs_died(&mut self, &dead).await?;
         batch_ends::aggregates_died(&mut self, &dead).await?;
         if let Some(batch) = self.cancelled {
             batch_ends::cancelled(&mut self, batch).await?;
@@ -285,7 +289,10 @@ impl<'s> Transition<'s> {
         if self.taken_away {
             self.store.gone.send_modify(|count| *count += 1);
         }
-        if self.claimable || self.taken_away {
+        if self.published {
+            self.store.events.send_modify(|count| *count += 1);
+        }
+        if self.claimable || self.taken_away || self.published {
             self.store.others.knock();
         }
         Ok(Committed { dispatched: Dispatched { dispatches, moved: self.moved }, progress })

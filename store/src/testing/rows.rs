@@ -116,7 +116,12 @@ impl TestStore {
 
     /// Deletes everything in it.
     pub async fn empty(&self) {
-        const TABLES: [&str; 27] = [
+        const TABLES: [&str; 32] = [
+            "event",
+            "event_delivery",
+            "event_replay",
+            "event_schema",
+            "event_subscription",
             "error_acknowledged",
             "job",
             "batch",

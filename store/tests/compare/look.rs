@@ -5,7 +5,7 @@ use std::time::Duration;
 use gristmill_core::chunk::ChunkPayload;
 use gristmill_core::job::JobState;
 use gristmill_store::{
-    BatchFilter, BatchView, JobFilter, JobView, Page, PauseView, PoisonView, QuarantineFilter, QueueView,
+    BatchFilter, BatchView, EventFilter, JobFilter, JobView, Page, PauseView, PoisonView, QuarantineFilter, QueueView,
 };
 use serde_json::Value;
 
@@ -82,6 +82,28 @@ async fn of_tenant(side: &Side, tenant: &str, lines: &mut Vec<String>) {
         lines.push(format!("unserved {} {} {} {}", found.queue, found.kind, found.version, found.jobs));
     }
     lines.extend(store.queues(tenant).await.expect("listed").iter().map(told_queue));
+    lines.extend(events(side, tenant).await);
+}
+
+/// What the store has reported by itself. Jobs of its own have other ids on each side, and so another order.
+async fn events(side: &Side, tenant: &str) -> Vec<String> {
+    while side.store.sequence_events(1_000).await.expect("sequenced") > 0 {}
+    let all = EventFilter { tenant: tenant.to_owned(), limit: 1_000, ..EventFilter::default() };
+    let mut lines = Vec::new();
+    for event in side.store.list_events(&all).await.expect("listed") {
+        let mut data = event.data.clone();
+        let about = match data.get("job").and_then(Value::as_str).and_then(|job| job.parse().ok()) {
+            Some(job) => side.name(job).await,
+            None => event.subject.clone().unwrap_or_default(),
+        };
+        if let Some(fields) = data.as_object_mut() {
+            // Rows of the ledger that an event made have ticks of the clock.
+            ["job", "tick"].map(|name| fields.remove(name));
+        }
+        lines.push(format!("event {} {about} {} {data}", event.kind, event.depth));
+    }
+    lines.sort();
+    lines
 }
 
 fn told_job(job: &JobView) -> String {

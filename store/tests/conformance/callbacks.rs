@@ -317,6 +317,10 @@ async fn what_is_reported_later_moves_a_recipient_once_and_lists_its_address(sto
     let entries = store.suppressions(TENANT, &Page { after: None, limit: 10 }).await.expect("listed");
     assert_eq!(entries.len(), 1);
     assert_eq!(entries[0].note.as_deref(), Some("5.1.1"), "the list names no person");
+    let events = crate::events::listed(&store).await;
+    let kinds: Vec<&str> = events.iter().map(|event| event.kind.as_str()).collect();
+    assert_eq!(kinds, ["mail.bounced", "mail.delivered", "mail.complained"], "each is reported once");
+    assert!(!events.iter().any(|event| event.data.to_string().contains('@')), "no event names a person");
 }
 
 async fn a_report_of_what_is_not_there_changes_nothing(store: TestStore) {

@@ -31,6 +31,7 @@ pub(crate) fn registry(world: &Arc<World>, process: &Process) -> Registry {
     registry.insert("aggregate", hand(Kind::Aggregate));
     registry.insert("webhook", hand(Kind::Webhook));
     registry.insert("work", hand(Kind::Work));
+    registry.insert("heard", hand(Kind::Work));
     registry
 }
 

@@ -13,6 +13,7 @@ use gristmill_scheduler::duties::rescue::rescue;
 use gristmill_scheduler::duties::returned::returned;
 use gristmill_scheduler::plan;
 use gristmill_service::dispatcher::Dispatcher;
+use gristmill_service::events::Router;
 use gristmill_service::failure_budget::FailureBudgets;
 use gristmill_store::StoreHandle;
 use gristmill_testkit::Random;
@@ -21,6 +22,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::actors;
+use crate::events;
 use crate::plan::Mutant;
 use crate::world::{Process, World};
 
@@ -113,6 +115,7 @@ struct Desk {
     relay: OutboxRelay,
     prober: Prober,
     given_up: Option<Consumer>,
+    router: Router,
     due: [Option<Instant>; 6],
 }
 
@@ -129,6 +132,7 @@ async fn look_after(world: Arc<World>, process: Process, stop: CancellationToken
         relay: OutboxRelay::default(),
         prober: Prober::default(),
         due: [None; 6],
+        router: events::router(&store, &dispatcher),
         world: Arc::clone(&world),
         store,
         dispatcher,
@@ -136,7 +140,7 @@ async fn look_after(world: Arc<World>, process: Process, stop: CancellationToken
     };
     while !stop.is_cancelled() {
         process.life.turn().await;
-        let mut order: Vec<usize> = (0..7).collect();
+        let mut order: Vec<usize> = (0..8).collect();
         for place in (1..order.len()).rev() {
             order.swap(place, random.below(place as u64 + 1) as usize);
         }
@@ -173,6 +177,7 @@ impl Desk {
                     drop(returned(&self.store, &self.dispatcher, consumer, Duration::ZERO).await);
                 }
             }
+            7 if self.world.plan.events => drop(self.router.round().await),
             _ => {}
         }
     }

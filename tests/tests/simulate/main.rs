@@ -6,6 +6,7 @@
 //! databases), the broker, the clock and the handlers. One seed is one run, the same every time.
 //!
 //! * [`plan`]: what a seed means. [`nemesis`]: what goes wrong. [`people`]: who wants what.
+//! * [`events`]: who publishes events, who hears them, and what must have been heard.
 //! * [`duties`]: the processes. [`hands`]: their handlers. [`faulty`]: the store as they see it.
 //! * [`history`]: what happened. [`oracle`]: what should have.
 //!
@@ -14,6 +15,7 @@
 
 mod actors;
 mod duties;
+mod events;
 mod faulty;
 mod figures;
 mod history;
@@ -71,6 +73,10 @@ async fn run(case: Case) -> Outcome {
         wanted.push(tokio::spawn(people::start_batch(Arc::clone(&world), number, random.fork())));
     }
     wanted.push(tokio::spawn(people::enqueue(Arc::clone(&world), random.fork())));
+    if world.plan.events {
+        events::subscribe(&world).await;
+        wanted.push(tokio::spawn(events::publish(Arc::clone(&world), random.fork())));
+    }
     if world.plan.operator {
         tokio::spawn(people::operate(Arc::clone(&world), random.fork()));
     }
@@ -85,6 +91,9 @@ async fn run(case: Case) -> Outcome {
     }
     oracle::until_quiet(&world).await;
     oracle::judge(&world, blow.as_ref()).await;
+    if world.plan.events {
+        events::judge(&world).await;
+    }
     outcome(&world, began)
 }
 

@@ -11,6 +11,7 @@ use gristmill_store::{BatchFilter, BatchView, JobFilter, JobView, Page, Quaranti
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
+use crate::events;
 use crate::history::Told;
 use crate::items;
 use crate::nemesis::Blow;
@@ -69,6 +70,7 @@ async fn left(world: &World) -> Vec<String> {
     if backlog.rows > 0 {
         left.push(format!("{} rows are in the outbox", backlog.rows));
     }
+    left.extend(events::left(world).await);
     let census = world.broker.census();
     if census.ready + census.unacked + census.given_up > 0 {
         left.push(format!("the broker holds {census:?}"));

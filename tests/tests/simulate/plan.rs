@@ -114,6 +114,8 @@ pub(crate) struct Plan {
     pub(crate) vices: Vices,
     /// What handlers do, in a thousand runs.
     pub(crate) hands: Hands,
+    /// Whether a client publishes events, and a subscription hears them.
+    pub(crate) events: bool,
     /// Whether somebody cancels, pauses and redrives.
     pub(crate) operator: bool,
     pub(crate) leaps: bool,
@@ -175,6 +177,9 @@ impl Plan {
                 self.hands.give_up = 200;
             }
             Mutant::Without(Clause::DeadAggregateEndsItsBatch) => self.hands.give_up = 300,
+            Mutant::Without(Clause::DeliveryGuardedByCursor) => {
+                (self.schedulers, self.trouble.slow, self.trouble.forgotten) = (2, 700, 100);
+            }
             Mutant::Without(_) => self.weather.doubled = 300,
             Mutant::NoReturned => self.weather.gives_up = 0,
             Mutant::AckBeforeTheClaim | Mutant::NoProbe | Mutant::NoRescue | Mutant::NoRelay => {}
@@ -221,6 +226,7 @@ impl Plan {
                 murder: often(random, 25),
                 longest: random.between(10, 6_000),
             },
+            events: true,
             operator: random.happens(600),
             leaps: false,
             blades: [30, 20, 10],
@@ -243,6 +249,7 @@ impl Plan {
             weather: Weather::default(),
             vices: Vices::default(),
             hands: Hands { longest: if story == Story::Purge { 2_500 } else { 400 }, ..Hands::default() },
+            events: false,
             operator: false,
             leaps: false,
             blades: [30, 20, 10],
@@ -265,6 +272,7 @@ impl Plan {
             weather: Weather::default(),
             vices: Vices::default(),
             hands: Hands { longest: 900, ..Hands::default() },
+            events: false,
             operator: false,
             leaps: false,
             blades: [30, 20, 10],

@@ -63,6 +63,8 @@ pub(crate) struct World {
 pub(crate) struct Work {
     pub(crate) batches: Vec<PlannedBatch>,
     pub(crate) jobs: Vec<PlannedJob>,
+    /// Events that the store has said that it has, with their streams, in the order in which it said so.
+    pub(crate) events: Vec<(String, String)>,
 }
 
 /// A batch that somebody wanted.

@@ -6,6 +6,7 @@ pub(crate) mod batches;
 mod dead;
 mod emails;
 mod errors;
+mod events;
 mod jobs;
 mod limits;
 mod mail_flow;

@@ -110,7 +110,7 @@ pub fn is_template(value: &Value) -> bool {
 }
 
 /// Why an event is not the payload of such a kind.
-pub(super) fn no_payload(kind: &str) -> String {
+pub(crate) fn no_payload(kind: &str) -> String {
     format!(
         "a job of kind `{kind}` that an event starts needs a `payload` of its own: otherwise the sender would decide \
          what it does; write one, in which `{{{{ event.body.… }}}}` stands for what was sent"
