@@ -65,7 +65,7 @@ async fn send(settings: &NotifySettings, payload: Value) -> Finish {
 /// What a hostile definition and hostile data could make of it: far too long, with all that means something somewhere.
 fn hostile() -> Value {
     let nasty =
-        "<!channel> @everyone [a](https://evil.example) *b* `c` & <script> \"q\" \\ \u{202e}‮ ä€😀\n".repeat(400);
+        "<!channel> @everyone [a](https://evil.example) *b* `c` & <script> \"q\" \\ \u{202e} ä€😀\n".repeat(400);
     json!({
         "to": "ops", "type": "batch.halted",
         "title": nasty, "text": nasty, "severity": "critical",

@@ -147,7 +147,7 @@ impl Pipeline {
     /// Not asked where a lookup or a processor would have to be, which may add it.
     pub fn mail_fault(&self, items: Vec<Value>) -> Option<String> {
         let mail = self.mail.as_ref().filter(|_| self.enrich.is_empty() && self.process.is_none())?;
-        let prepared = items.into_iter().filter_map(|item| self.prepare(item).ok().flatten());
+        let prepared = items.into_iter().filter_map(|item| self.prepare(item, |_, _| {}).ok().flatten());
         prepared.map(|item| mail.lacks(&item)).find_map(|lacks| lacks)
     }
 

@@ -75,7 +75,7 @@ fn answer(kind: ChannelKind, seen: &Seen, state: &Mutex<State>) -> Response {
     match judged {
         Ok((status, body)) => {
             state.taken += 1;
-            reply(status, &[("content-type", "application/json")], &body)
+            reply(status, &[("content-type", "application/json")], body)
         }
         Err(why) => {
             state.refused.push(why);
