@@ -234,6 +234,7 @@ mod tests {
         let mut stuck =
             vec![domains.begin("slow.example").await.expect("one"), domains.begin("slow.example").await.expect("two")];
         assert_eq!(domains.begin("slow.example").await.err(), Some(CROWDED), "half of what there is");
+        tokio::time::advance(Duration::from_millis(10)).await;
         assert_eq!(domains.begin("slow.example").await.err(), Some(STALLED), "and they do not come back");
         domains.begin("quick.example").await.expect("another domain");
         domains.came("slow.example", Came::Silent);
