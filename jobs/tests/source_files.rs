@@ -8,7 +8,7 @@ use gristmill_core::definition::{Compression, OneOrMany, Ragged, SourceSpec};
 use gristmill_core::inline::{InlineItem, encode};
 use gristmill_jobs::source::{self, COLUMNS_MAX, OpenOptions, Record, SourceError};
 use proptest::prelude::*;
-use serde_json::{Value, json};
+use serde_json::json;
 
 mod source_place;
 

@@ -87,6 +87,7 @@ async fn sent(port: &str, addresses: &[String]) -> Result<String, String> {
     let report = smtp.send(&letter, |_| async { Ok(()) }).await;
     let line = |answer: &Answer| match answer {
         Answer::Judged { verdict, .. } => format!("{} {}\n", verdict.rule, answer.masked()),
+        Answer::Held { .. } => format!("held {}\n", answer.masked()),
         Answer::CalledOff(why) => format!("called-off {why}\n"),
     };
     Ok(report.answers.iter().map(line).collect())

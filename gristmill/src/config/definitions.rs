@@ -70,7 +70,7 @@ pub(crate) fn definitions(loaded: &Loaded, extensions: &Extensions, outputs: Out
 /// The first rows of the file of a batch that sends mail, if it is there.
 fn first_rows(batch: &BatchDefinition) -> Option<Vec<Value>> {
     batch.mail.as_ref()?;
-    let look = source::look(&batch.source, Path::new("."))?;
+    let look = source::look(&batch.source, Path::new(".")).ok()??;
     let row = |row: &Vec<String>| {
         Value::Object(look.columns.iter().cloned().zip(row.iter().map(|cell| json!(cell))).collect())
     };

@@ -1,5 +1,7 @@
 //! The services, as strict as their documentation allows them to be.
 
+#![allow(unreachable_pub, reason = "a test program of one file uses it")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 

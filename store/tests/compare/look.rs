@@ -98,7 +98,9 @@ async fn events(side: &Side, tenant: &str) -> Vec<String> {
         };
         if let Some(fields) = data.as_object_mut() {
             // Rows of the ledger that an event made have ticks of the clock.
-            ["job", "tick"].map(|name| fields.remove(name));
+            for name in ["job", "tick"] {
+                fields.remove(name);
+            }
         }
         lines.push(format!("event {} {about} {} {data}", event.kind, event.depth));
     }

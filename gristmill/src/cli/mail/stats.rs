@@ -18,6 +18,7 @@ use crate::cli::batch_run::{bad_param, check_definition, start_trouble};
 use crate::cli::context::CommandContext;
 use crate::cli::list::id;
 use crate::cli::output::{Format, Output, grouped, one_line, visible};
+use crate::config::definitions::Outputs;
 use crate::config::suggest;
 use crate::exit_code::{CommandError, Exit, Result};
 use crate::runtime::schedules::run_context_now;
@@ -165,7 +166,7 @@ pub(in crate::cli) struct Preview {
 
 impl Preview {
     pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
-        check_definition(context, &self.name)?;
+        check_definition(context, &self.name, Outputs::Untouched)?;
         let request = BatchRequest {
             name: self.name.clone(),
             input: self.input.clone(),
