@@ -48,7 +48,7 @@ fn message(batch: BatchId, item: u64, template: &str) -> NewMessage {
 }
 
 fn messages(batch: BatchId, items: std::ops::Range<u64>) -> NewMessages {
-    let template = |item: u64| if item % 2 == 0 { "even" } else { "odd" };
+    let template = |item: u64| if item.is_multiple_of(2) { "even" } else { "odd" };
     NewMessages {
         batch,
         stream: "news".to_owned(),

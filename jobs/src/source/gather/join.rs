@@ -133,7 +133,8 @@ impl Side<'_> {
 
 fn walk(mut lefts: Side<'_>, mut rights: Side<'_>, spec: &JoinSpec, made: &mut Sorter<'_>) -> Result<(), SourceError> {
     let on = spec.key.as_deref().unwrap_or(&spec.on).to_owned();
-    let (mut key, mut partners): (Option<Vec<u8>>, Vec<(u64, Map<String, Value>)>) = (None, Vec::new());
+    let mut key: Option<Vec<u8>> = None;
+    let mut partners: Vec<(u64, Map<String, Value>)> = Vec::new();
     while let Some((of, number, line)) = lefts.next.take() {
         if key.as_ref() != Some(&of) {
             rights.of(&of, &mut partners, &on)?;

@@ -150,12 +150,15 @@ impl Sorted {
     }
 }
 
+/// The key of a run's next entry, the run's number, and what the entry carries.
+type Head = (Vec<u8>, usize, Vec<u8>);
+
 /// Runs that are read side by side.
 pub(super) struct Merge {
     name: String,
     /// Each with its file, which is removed in the end.
     runs: Vec<(BufReader<File>, Run)>,
-    heads: BinaryHeap<Reverse<(Vec<u8>, usize, Vec<u8>)>>,
+    heads: BinaryHeap<Reverse<Head>>,
 }
 
 impl Merge {
