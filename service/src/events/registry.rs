@@ -1,6 +1,7 @@
 //! The schemas of types: what does not fit them is not published, and every fault is named at once.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use gristmill_core::event::schema::incompatibilities;
 use gristmill_jobs::stage::validate::Validate;
@@ -20,22 +21,24 @@ pub async fn check(store: &dyn Events, events: &[Publication]) -> Result<()> {
     let mut faults = Vec::new();
     for (index, event) in events.iter().enumerate() {
         let (tenant, kind) = (event.tenant.as_str(), event.draft.kind.as_str());
-        if !schemas.contains_key(&(tenant, kind)) {
-            schemas.insert((tenant, kind), store.event_schemas(tenant, Some(kind)).await?);
-        }
-        let known = &schemas[&(tenant, kind)];
+        let known = match schemas.entry((tenant, kind)) {
+            Entry::Occupied(known) => &*known.into_mut(),
+            Entry::Vacant(unasked) => &*unasked.insert(store.event_schemas(tenant, Some(kind)).await?),
+        };
         let Some(schema) = chosen(known, event.draft.version) else {
             if !known.is_empty() {
                 faults.push(format!("event {}: {}", index + 1, unknown(event, known)));
             }
             continue;
         };
-        let key = (tenant, kind, schema.version);
-        if !compiled.contains_key(&key) {
-            let made = Validate::compile(&schema.schema);
-            compiled.insert(key, made.map_err(|error| StoreError::Database(format!("a schema: {error}")))?);
-        }
-        let found = compiled[&key].problems(&event.draft.data, FAULTS_MAX);
+        let validate = match compiled.entry((tenant, kind, schema.version)) {
+            Entry::Occupied(made) => &*made.into_mut(),
+            Entry::Vacant(unmade) => {
+                let made = Validate::compile(&schema.schema);
+                &*unmade.insert(made.map_err(|error| StoreError::Database(format!("a schema: {error}")))?)
+            }
+        };
+        let found = validate.problems(&event.draft.data, FAULTS_MAX);
         let version = schema.version;
         faults.extend(found.into_iter().map(|fault| format!("event {}: `{kind}` {version}: {fault}", index + 1)));
     }
