@@ -95,6 +95,7 @@ fn until_ended(program: &Program<'_>, batch: &str) -> Value {
 }
 
 /// Runs a mailing on a server that misbehaves, and kills a worker each time so many messages have been taken.
+#[expect(clippy::print_stdout, reason = "the harness keeps it, but for who asks for the figures")]
 fn mailed(on: On, kills: &[usize]) {
     let place = Place::new(on);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
