@@ -54,10 +54,15 @@ async fn page(caller: &Caller, view: &View, form: &Form) -> Result<Page> {
         Subject::Anyone => factor::no_account(),
     };
     let about = "Accounts at other places with which you log in here.";
+    // Only a person has any.
+    let request = match caller.principal.subject {
+        Subject::User(_) => "/api/v1/me/logins",
+        Subject::Token { .. } | Subject::Anyone => "/api/v1/me",
+    };
     let main = html! {
         (head("Logins elsewhere", about, html! { a class="button" href="/account" { "Your account" } }))
         (main)
-        (copies("gristmill user list", "/api/v1/me/logins"))
+        (copies("gristmill user list", request))
     };
     Ok(view.page(caller, Head::new("Logins elsewhere", "/account"), main))
 }
