@@ -147,5 +147,5 @@ async fn what_stands_before_a_header_and_how_it_names_its_columns_is_put_right_o
     let lines: SourceSpec =
         serde_json::from_value(serde_json::json!({ "jsonl": "a.csv", "skip_lines": 1 })).expect("a source");
     let error = plan(dir.path(), &lines, 10).await.expect_err("no header").to_string();
-    assert!(error.contains("`skip_lines` has a meaning for csv only"), "{error}");
+    assert!(error.contains("`skip_lines` has a meaning for csv and fixed only"), "{error}");
 }

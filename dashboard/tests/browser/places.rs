@@ -67,6 +67,7 @@ impl World {
         let (item, entry) = (self.stock.item.to_string(), "1".to_owned());
         let parts = [
             ("/errors/{fingerprint}", error.to_owned()),
+            ("{position}", "1".to_owned()),
             ("{queue}", "mail".to_owned()),
             ("{limit}", "crm".to_owned()),
             ("{operation}", self.stock.operation.clone()),
@@ -88,7 +89,7 @@ impl World {
         let pages = |endpoint: &&Endpoint| endpoint.method == "GET" && endpoint.is_page();
         let own = routes();
         // What is saved as a file, and the ways to a login elsewhere and back.
-        let apart = ["/quarantine/export", "/login/"];
+        let apart = ["/quarantine/export", "/login/", "/account/logins/back/"];
         let found = own.endpoints().filter(pages);
         let found = found.filter(|endpoint| !apart.iter().any(|path| endpoint.path.starts_with(path)));
         let mut all: Vec<Place> =

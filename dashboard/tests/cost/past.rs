@@ -167,7 +167,7 @@ pub(crate) fn addresses(fingerprint: &str) -> Vec<String> {
     let own = routes();
     let pages = own.endpoints().filter(|endpoint| endpoint.method == "GET" && endpoint.is_page());
     // What is saved as a file, and the ways to a login elsewhere and back.
-    let apart = ["/quarantine/export", "/login/"];
+    let apart = ["/quarantine/export", "/login/", "/account/logins/back/"];
     let pages = pages.filter(|endpoint| !apart.iter().any(|path| endpoint.path.starts_with(path)));
     let faces = [
         "/jobs?state=done".to_owned(),

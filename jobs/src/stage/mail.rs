@@ -390,7 +390,7 @@ mod tests {
             mail
         };
         let (key, problem) = refused(base(json!({ "text": "{{ a" })));
-        assert!(key == "subject" && problem.contains("text.txt"), "{key}: {problem}");
+        assert!(key == "text" && problem.contains("text.txt"), "{key}: {problem}");
         let (key, problem) = refused(base(json!({ "data": { "b": "b" } })));
         assert!(key == "data" && problem.contains("`a`"), "{key}: {problem}");
         assert_eq!(refused(base(json!({ "from": "nobody" }))).0, "from");

@@ -24,7 +24,7 @@ pub(super) enum Relay {
     #[command(before_help = "Examples:
   gristmill mail relay suspend main --reason 'it is being moved'")]
     Suspend {
-        /// Its name; `default` is the one of [mail] url
+        /// Its name; `default` is the one of `[mail] url`
         name: String,
         #[command(flatten)]
         why: Why,
