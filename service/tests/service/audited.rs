@@ -13,6 +13,7 @@ use gristmill_core::id::{BatchId, DEFAULT_TENANT, JobId, UserId};
 use gristmill_core::job::{JobState, NewJob, RunAt};
 use gristmill_core::job_edit::JobEdit;
 use gristmill_core::letter::SuppressionReason;
+use gristmill_core::mail_flow::RelayEvent;
 use gristmill_core::one_or_many::OneOrMany;
 use gristmill_core::operation::OperationVerb;
 use gristmill_core::query::{List, parse};
@@ -85,6 +86,7 @@ async fn every_action_leaves_one_row_with_what_it_did() {
         the_system(&env).await;
         operations(&env).await;
         addresses(&env).await;
+        relays_and_domains(&env).await;
         let mut seen: BTreeSet<String> = env.entries().await.into_iter().map(|found| found.entry.action).collect();
         seen.extend(people::every_verb(&env).await);
         for action in Action::ALL.into_iter().filter(|action| !NO_VERBS.contains(action)) {
@@ -109,6 +111,28 @@ async fn addresses(env: &TestEnv) {
     assert_eq!(row.await.entry.target, "07".repeat(32));
     env.leaves(Action::AddressRelease, async {
         service.unsuppress(&order(), &[7; 32], "").await.expect("taken off");
+    })
+    .await;
+}
+
+async fn relays_and_domains(env: &TestEnv) {
+    let (service, moved) = (&env.service, order().because("it is being moved"));
+    env.store.relay_note("main", "mail.example.com:587", &RelayEvent::Known).await.expect("noted");
+    let row = env.leaves(Action::RelaySuspend, async {
+        service.suspend_relay(&moved, "main").await.expect("suspended");
+    });
+    let row = row.await;
+    assert_eq!((row.entry.target.as_str(), row.entry.reason.as_deref()), ("main", Some("it is being moved")));
+    let resumed = async {
+        service.resume_relay(&order(), "main").await.expect("resumed");
+    };
+    env.leaves(Action::RelayResume, resumed).await;
+    let row = env.leaves(Action::DomainSuspend, async {
+        service.suspend_domain(&order(), "Example.org", None).await.expect("suspended");
+    });
+    assert_eq!(row.await.entry.target, "example.org");
+    env.leaves(Action::DomainResume, async {
+        service.resume_domain(&order(), "example.org").await.expect("resumed");
     })
     .await;
 }
