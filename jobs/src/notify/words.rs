@@ -78,7 +78,10 @@ mod tests {
         let words = Words::of(&Notice::of(&payload, at, "").expect("a notice"));
         let filled =
             words.fill("[{{ severity }}] {{ title }}: {{ data.free }} of {{ type }} {{ {'t': title} | tojson }}");
-        assert_eq!(filled.expect("filled"), r#"[warning] Disk "a" is full: 3 of disk.full {"t": "Disk \"a\" is full"}"#);
+        assert_eq!(
+            filled.expect("filled"),
+            r#"[warning] Disk "a" is full: 3 of disk.full {"t": "Disk \"a\" is full"}"#
+        );
         let lacking = words.fill("{{ data.used }}").expect_err("not there");
         assert!(lacking.contains("line 1"), "{lacking}");
         assert!(Words::check("{{ data.used }}").is_ok(), "what an event has is not known beforehand");

@@ -9,7 +9,7 @@ use gristmill_core::letter::{RecipientRole, RecipientState, SuppressionReason, U
 use gristmill_core::mailing::{Funnel, MailSpec, message_id};
 use gristmill_store::testing::{self, TestStore};
 use gristmill_store::{
-    Completion, EmailFilter, EmailKey, EmailReport, EmailState, NewMessage, NewMessages, NewRecipient, Page,
+    Completion, EmailFilter, EmailKey, EmailReport, EmailState, NewEmail, NewMessage, NewMessages, NewRecipient, Page,
     RecipientMove, Reported, StatsBy, StatsFilter, StoreError, Suppression,
 };
 use serde_json::json;
@@ -98,7 +98,9 @@ fn key(job: &ClaimedJob) -> EmailKey {
 
 /// Begins the message, and takes its recipient so far.
 async fn go(store: &TestStore, job: &ClaimedJob, states: &[RecipientState], policy: UnknownPolicy) {
-    let new = new_email(job.fence.job, &["somebody@else.example"]);
+    // The message of an even item.
+    let (stream, template) = ("news".to_owned(), Some("even".to_owned()));
+    let new = NewEmail { stream, template, ..new_email(job.fence.job, &["somebody@else.example"]) };
     store.email_begin(&key(job), &job.fence, Some(&new), policy).await.expect("begun").expect("its own");
     for to in states {
         let moved = store.email_move(&key(job), &job.fence, &[RecipientMove::to(0, *to)], None).await;
