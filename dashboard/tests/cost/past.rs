@@ -17,7 +17,7 @@ const TICKS: u32 = 30_000;
 const EMAILS: u32 = 50_000;
 
 /// How many events there are.
-const EVENTS: u32 = 50_000;
+const EVENTS: u32 = 5_000;
 
 /// The statements that make it, after those of `history`.
 pub(crate) fn statements(dialect: &Dialect) -> Vec<String> {
