@@ -24,12 +24,15 @@ use crate::{
     TableSize,
 };
 
-/// The pages of each table and of its indexes. It reads the whole file.
+/// The pages of each table and of its indexes. It reads the whole file. Both sides are gathered first: then they are joined by an
+/// index of the moment, and not each with each.
 const PAGES: &str = "
+WITH d AS MATERIALIZED (SELECT name, pgsize FROM dbstat WHERE aggregate = TRUE),
+     s AS MATERIALIZED (SELECT name, tbl_name, type FROM sqlite_schema)
 SELECT s.tbl_name AS name, sum(CASE WHEN s.type = 'table' THEN d.pgsize ELSE 0 END) AS bytes,
        sum(CASE WHEN s.type = 'index' THEN d.pgsize ELSE 0 END) AS index_bytes
-FROM dbstat d JOIN sqlite_schema s ON s.name = d.name
-WHERE d.aggregate = TRUE AND s.tbl_name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
+FROM d JOIN s ON s.name = d.name
+WHERE s.tbl_name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
 GROUP BY s.tbl_name ORDER BY sum(d.pgsize) DESC, s.tbl_name";
 
 impl Counting for Transition<'_> {
