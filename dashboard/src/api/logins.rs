@@ -47,7 +47,7 @@ pub(crate) fn keep(encrypted: bool, kept: &str, seconds: u64) -> HeaderValue {
 
 async fn list(caller: Recognized) -> Outcome<Vec<LoginLinkDocument>> {
     let found = caller.api().accounts().logins(person(&caller)?).await?;
-    Ok(Answer::page(found, None))
+    Ok(Answer::page(found.into_iter().map(LoginLinkDocument::from).collect(), None))
 }
 
 /// The body that begins a link.

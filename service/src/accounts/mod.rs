@@ -36,7 +36,7 @@ pub use factors::{OfferedFactor, Proof, RECOVERY_CODES};
 pub use jwt::ACCESS_LIFETIME;
 pub use letters::MAIL_TENANT;
 pub use members::NewMember;
-pub use oidc::{BegunLogin, LOGIN_LIFETIME, LinkProof, LoginAnswer, OidcSettings, Providers, Visitor};
+pub use oidc::{BegunLogin, KnownLogin, LOGIN_LIFETIME, LinkProof, LoginAnswer, OidcSettings, Providers, Visitor};
 pub use password::{PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, Passwords, check_hash};
 pub use recognize::Recognizer;
 pub use secret::{Purpose, Secret};

@@ -6,10 +6,10 @@ use gristmill_core::Instant;
 use gristmill_core::access::{Permission, Principal, Role, Subject};
 use gristmill_core::id::{TokenId, UserId};
 use gristmill_store::TenantUsage;
-use gristmill_store::accounts::{KeyView, SessionView, TenantView, TokenView};
+use gristmill_store::accounts::{KeyView, LoginView, SessionView, TenantView, TokenView};
 use serde::{Deserialize, Serialize};
 
-use crate::accounts::{ACCESS_LIFETIME, CreatedToken, IssuedTokens};
+use crate::accounts::{ACCESS_LIFETIME, CreatedToken, IssuedTokens, KnownLogin};
 
 /// A token that was just created, with its secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -73,6 +73,14 @@ pub struct LoginLinkDocument {
     /// When it was used last; when it was linked, where it never was.
     #[schema(value_type = chrono::DateTime<chrono::Utc>)]
     pub last_login_at: Instant,
+}
+
+impl From<KnownLogin> for LoginLinkDocument {
+    fn from(known: KnownLogin) -> Self {
+        let KnownLogin { login, provider, title } = known;
+        let LoginView { issuer, subject, created_at, last_login_at } = login;
+        Self { provider, title, issuer, subject, linked_at: created_at, last_login_at }
+    }
 }
 
 /// The way to a provider, where a login is linked to an account: a browser goes there, with the cookie that the answer sets.

@@ -275,7 +275,7 @@ async fn a_login_is_linked_in_the_session_that_began_it_and_by_its_password_alon
         said(world.finish_link(user, &own, &world.come_back(&elsewhere, &foreign)).await, "domain");
         assert!(world.finish_link(user, &own, &answer).await.expect("linked"));
         let seen = world.accounts.logins(user).await.expect("asked");
-        let (provider, subject) = (seen[0].provider.as_deref(), seen[0].subject.as_str());
+        let (provider, subject) = (seen[0].provider.as_deref(), seen[0].login.subject.as_str());
         assert_eq!((seen.len(), provider, subject), (1, Some("work"), "s-ada"));
         assert_eq!(world.log_in(&ada(true)).await.expect("known").0, user);
         let bob = add(&world.accounts, &order(), "bob", Some(Role::Viewer)).await;

@@ -70,7 +70,7 @@ async fn page(caller: &Caller, view: &View, form: &Form) -> Result<Page> {
 async fn own(caller: &Caller, view: &View, form: &Form) -> Result<Markup> {
     let accounts = caller.api().accounts();
     let found = view.read(caller.whole_store().logins_of(person(caller)?)).await?;
-    let linked: Vec<LoginLinkDocument> = found.into_iter().map(|login| accounts.login_document(login)).collect();
+    let linked: Vec<LoginLinkDocument> = found.into_iter().map(|login| accounts.known(login).into()).collect();
     // An account has one login of each issuer, however many providers are of it.
     let is_linked = |name| linked.iter().any(|login| accounts.providers().issuer(name) == Some(login.issuer.as_str()));
     let open: Vec<(&str, &str)> = accounts.providers().titles().filter(|(name, _)| !is_linked(name)).collect();

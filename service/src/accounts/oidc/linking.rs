@@ -16,7 +16,6 @@ use crate::accounts::error::Result;
 use crate::accounts::factors::{Proof, spent};
 use crate::accounts::secret::Secret;
 use crate::accounts::verbs::Accounts;
-use crate::documents::LoginLinkDocument;
 use crate::order::Order;
 
 /// What a person shows who links a login.
@@ -28,6 +27,17 @@ pub struct LinkProof {
     pub code: Option<Secret>,
     /// The session that asks.
     pub session: Secret,
+}
+
+/// A login elsewhere by which a person is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownLogin {
+    /// As it is stored.
+    pub login: LoginView,
+    /// The name of its provider, where the server has one of its issuer.
+    pub provider: Option<String>,
+    /// What the provider's button is called.
+    pub title: Option<String>,
 }
 
 impl Kept {
@@ -105,17 +115,16 @@ impl Accounts {
     /// # Errors
     ///
     /// Store errors.
-    pub async fn logins(&self, user: UserId) -> Result<Vec<LoginLinkDocument>> {
+    pub async fn logins(&self, user: UserId) -> Result<Vec<KnownLogin>> {
         let found = self.store().logins_of(user).await?;
-        Ok(found.into_iter().map(|login| self.login_document(login)).collect())
+        Ok(found.into_iter().map(|login| self.known(login)).collect())
     }
 
-    /// A login elsewhere as it is shown: with its provider, where the server has one of its issuer.
-    pub fn login_document(&self, login: LoginView) -> LoginLinkDocument {
+    /// A login elsewhere with its provider, where the server has one of its issuer.
+    pub fn known(&self, login: LoginView) -> KnownLogin {
         let named = self.providers.of_issuer(&login.issuer);
         let (provider, title) = named.map(|(name, title)| (name.to_owned(), title.to_owned())).unzip();
-        let LoginView { issuer, subject, created_at, last_login_at } = login;
-        LoginLinkDocument { provider, title, issuer, subject, linked_at: created_at, last_login_at }
+        KnownLogin { login, provider, title }
     }
 
     /// Unlinks the login of an issuer from a person's account. All their sessions end but the one that asks. Returns whether

@@ -29,7 +29,7 @@ use serde_json::Value;
 use url::Url;
 use uuid::Uuid;
 
-pub use self::linking::LinkProof;
+pub use self::linking::{KnownLogin, LinkProof};
 use self::provider::Provider;
 pub use self::providers::Providers;
 pub use self::settings::OidcSettings;
