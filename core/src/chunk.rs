@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_is_told_from_a_file_of_the_users_own() {
+    fn a_copy_is_known_from_a_file_of_the_users_own() {
         let fingerprint = |path: &str, name: &str| FileFingerprint {
             path: path.to_owned(),
             name: name.to_owned(),

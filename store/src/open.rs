@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_url_is_told_what_would_be_right_and_shows_no_password() {
+    fn a_bad_url_is_answered_with_what_would_be_right_and_shows_no_password() {
         let error = Place::of("mysql://me:secret@host/db").expect_err("unknown").to_string();
         assert!(error.contains("sqlite://PATH") && !error.contains("secret"), "{error}");
         assert!(Place::of("sqlite://:memory:").expect_err("no file").to_string().contains("sqlite://gristmill.db"));

@@ -56,11 +56,7 @@ pub(super) fn resolve(config: &mut Config, origins: &Origins, folder: &Path) {
     if from_file("exec.dir") || config.exec.dir.is_none() {
         config.exec.dir = Some(far(folder, config.exec.dir.as_deref().unwrap_or(".")));
     }
-    for channel in config.notify.values_mut() {
-        for path in [&mut channel.url_file, &mut channel.token_file].into_iter().flatten() {
-            *path = far(folder, path);
-        }
-    }
+    resolve_channels(config, folder);
     for watch in config.watch.values_mut().filter(|watch| !watch.folder.is_empty()) {
         watch.folder = far(folder, &watch.folder);
     }
@@ -72,6 +68,14 @@ pub(super) fn resolve(config: &mut Config, origins: &Origins, folder: &Path) {
     }
     for batch in config.batch.values_mut() {
         resolve_batch(batch, folder);
+    }
+}
+
+fn resolve_channels(config: &mut Config, folder: &Path) {
+    for channel in config.notify.values_mut() {
+        for path in [&mut channel.url_file, &mut channel.token_file].into_iter().flatten() {
+            *path = far(folder, path);
+        }
     }
 }
 

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::notice::{Notice, Severity, clip};
+use super::notice::{Notice, clip};
 use super::request::{Request, Secrets};
+use super::severity::Severity;
 
 /// Slack: <https://docs.slack.dev/reference/block-kit/blocks>. A header has at most 150 characters, a section 3,000, a
 /// field 2,000, and a section at most ten fields.
@@ -29,13 +30,13 @@ pub(super) fn slack(secrets: &Secrets, notice: &Notice) -> Request {
     Request::json(secrets.url.clone(), &json!({ "text": fallback, "blocks": blocks }))
 }
 
-/// Three characters are Slack's own; nothing else can begin a link or call for somebody.
+/// Three characters are Slack's own; nothing else can begin a link or call for a person.
 fn slack_text(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 /// Discord: <https://discord.com/developers/docs/resources/webhook#execute-webhook>. A title has at most 256 characters, a
-/// description 4,096, a field's name 256 and its value 1,024; there are at most 25 fields. Nobody is called for.
+/// description 4,096, a field's name 256 and its value 1,024; there are at most 25 fields. No person is called for.
 pub(super) fn discord(secrets: &Secrets, notice: &Notice) -> Request {
     let field = |(name, value): &(String, String)| json!({ "name": clip(&markdown(name), 256), "value": clip(&markdown(value), 1_024), "inline": value.len() < 40 });
     let mut embed = json!({

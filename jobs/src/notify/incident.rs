@@ -5,8 +5,9 @@ use reqwest::header::AUTHORIZATION;
 use serde_json::{Map, Value, json};
 
 use super::chat::segment;
-use super::notice::{Notice, Severity, clip};
+use super::notice::{Notice, clip};
 use super::request::{Request, Secrets};
+use super::severity::Severity;
 
 /// How we are named there.
 const SOURCE: &str = "gristmill";

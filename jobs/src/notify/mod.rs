@@ -4,7 +4,7 @@
 //! what happened; everything between the two is pure:
 //!
 //! * [`settings`]: what a channel is, and whether it makes sense.
-//! * [`notice`]: what is said, made from an event.
+//! * [`notice`]: what is said, made from an event; [`severity`]: how much it matters.
 //! * [`words`]: a channel's own templates.
 //! * [`request`]: the HTTP request by which a service takes it; [`chat`], [`incident`] and [`generic`] know the services.
 //! * [`answer`]: what a service's answer means.
@@ -16,8 +16,10 @@ mod incident;
 pub mod notice;
 pub mod request;
 pub mod settings;
+pub mod severity;
 pub mod words;
 
-pub use notice::{Notice, Severity};
+pub use notice::Notice;
 pub use request::{Request, Secrets};
 pub use settings::{ChannelKind, ChannelSettings, NotifySettings};
+pub use severity::Severity;

@@ -3,11 +3,11 @@
 use gristmill_core::Instant;
 use gristmill_core::batch::BatchState;
 use gristmill_core::duration;
-use gristmill_core::words;
 use gristmill_store::{BatchDocument, CallbackDocument, News};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::severity::Severity;
 use crate::kind::payload::NotifyPayload;
 
 /// The most characters of a title, of a text, and of what it is about.
@@ -16,21 +16,6 @@ pub const TITLE_CHARS_MAX: usize = 200;
 pub const TEXT_CHARS_MAX: usize = 3_000;
 /// See [`TITLE_CHARS_MAX`].
 pub const KEY_CHARS_MAX: usize = 200;
-
-words! {
-    /// How much it matters.
-    #[derive(PartialOrd, Ord)]
-    pub enum Severity {
-        /// What was wrong is well again: it ends what the same key has begun.
-        Ok = "ok",
-        /// Good to know.
-        Info = "info",
-        /// Somebody should look, in their own time.
-        Warning = "warning",
-        /// Somebody must look now.
-        Critical = "critical",
-    }
-}
 
 /// What is said, whatever the service.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -14,7 +14,7 @@ use super::{chat, generic, incident};
 pub struct Secrets {
     /// The address.
     pub url: String,
-    /// Whether nobody may see it.
+    /// Whether it must not be seen.
     pub url_is_secret: bool,
     /// The token, key or routing key.
     pub token: Option<String>,
@@ -47,7 +47,7 @@ impl Request {
         Self { method: Method::POST, url, headers, body: body.to_string().into_bytes() }
     }
 
-    /// With a header that nobody may see.
+    /// With a header that must not be seen.
     pub(super) fn with_secret(mut self, name: HeaderName, value: &str) -> Result<Self, String> {
         let mut value = HeaderValue::from_str(value)
             .map_err(|_| "the token holds a line end or another control character".to_owned())?;

@@ -58,7 +58,7 @@ pub struct ChannelSettings {
     /// Its address, where that is no secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// The environment variable that holds the address, where that is a secret: whoever knows it may write there.
+    /// The environment variable that holds the address, where that is a secret: who knows it may write there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url_env: Option<String>,
     /// A file that holds it instead.
@@ -169,7 +169,7 @@ impl ChannelSettings {
         let token = self.token_env.is_some() || self.token_file.is_some();
         if self.url.is_some() && shape.url == Takes::No && shape.secret_url == Takes::Needs {
             let wrong = format!(
-                "whoever knows the address of a {kind} webhook may write there; name its variable in `url_env`, or a file in `url_file`"
+                "everyone who knows the address of a {kind} webhook may write there; name its variable in `url_env`, or a file in `url_file`"
             );
             faults.push(("url", wrong));
         } else {

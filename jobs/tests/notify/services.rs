@@ -150,7 +150,7 @@ fn length(value: &Value, most: usize, what: &str) -> Result<(), String> {
 fn escaped(text: &str, what: &str) -> Result<(), String> {
     let links = text.replace("|Look at it>", "").replace("<https://jobs.example.com/", "");
     let bare = links.replace("&amp;", "").replace("&lt;", "").replace("&gt;", "");
-    // What was cut in the middle of an entity is shown, and calls for nobody.
+    // What was cut in the middle of an entity is shown, and calls for no person.
     sure(!bare.contains(['<', '>']), &format!("{what} holds a bare < or >: {bare}"))
 }
 
@@ -183,7 +183,7 @@ fn slack(body: &Value) -> Result<(), String> {
 
 fn discord(body: &Value) -> Result<(), String> {
     length(&body["content"], 2_000, "content")?;
-    sure(body["allowed_mentions"] == json!({ "parse": [] }), "somebody could be called for")?;
+    sure(body["allowed_mentions"] == json!({ "parse": [] }), "a person could be called for")?;
     let embed = &body["embeds"][0];
     length(&embed["title"], 256, "title")?;
     sure(embed["description"].as_str().is_some_and(|text| text.chars().count() <= 4_096), "description")?;
