@@ -225,7 +225,7 @@ async fn the_funnel_moves_with_the_recipients(store: TestStore) {
 async fn a_message_that_cannot_be_made_is_counted_as_dropped(store: TestStore) {
     let (batch, _) = sent_off(&store, 1).await;
     let job = emails(&store, 1).await.remove(0);
-    let broken = gristmill_store::NewEmail {
+    let broken = NewEmail {
         content: Err("no template".to_owned()),
         ..new_email(job.fence.job, &["a@b.example"])
     };
