@@ -4,7 +4,7 @@ use chrono::Utc;
 use clap::{Args, Subcommand};
 use gristmill_jobs::kind::notify::send;
 use gristmill_jobs::kind::payload::{NOTIFY, NotifyPayload};
-use gristmill_jobs::notify::request::request;
+use gristmill_jobs::notify::services::request;
 use gristmill_jobs::notify::{ChannelKind, ChannelSettings, Notice, Secrets, Severity};
 use serde::Serialize;
 use serde_json::Value;

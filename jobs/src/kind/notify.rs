@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::handler::{Finish, Handler, JobContext};
 use crate::kind::payload::{self, EMAIL, EmailPayload, NotifyPayload};
 use crate::notify::answer::judged;
-use crate::notify::request::{request, worded};
+use crate::notify::services::{request, worded};
 use crate::notify::{ChannelKind, ChannelSettings, Notice, NotifySettings};
 use crate::outbound::{NoAnswer, Outbound};
 

@@ -6,7 +6,7 @@
 //! * [`settings`]: what a channel is, and whether it makes sense.
 //! * [`notice`]: what is said, made from an event; [`severity`]: how much it matters.
 //! * [`words`]: a channel's own templates.
-//! * [`request`]: the HTTP request by which a service takes it; [`chat`], [`incident`] and [`generic`] know the services.
+//! * [`services`]: the HTTP [`request`] by which a service takes it; [`chat`], [`incident`] and [`generic`] know the services.
 //! * [`answer`]: what a service's answer means.
 
 pub mod answer;
@@ -15,6 +15,7 @@ mod generic;
 mod incident;
 pub mod notice;
 pub mod request;
+pub mod services;
 pub mod settings;
 pub mod severity;
 pub mod words;

@@ -225,10 +225,7 @@ async fn the_funnel_moves_with_the_recipients(store: TestStore) {
 async fn a_message_that_cannot_be_made_is_counted_as_dropped(store: TestStore) {
     let (batch, _) = sent_off(&store, 1).await;
     let job = emails(&store, 1).await.remove(0);
-    let broken = NewEmail {
-        content: Err("no template".to_owned()),
-        ..new_email(job.fence.job, &["a@b.example"])
-    };
+    let broken = NewEmail { content: Err("no template".to_owned()), ..new_email(job.fence.job, &["a@b.example"]) };
     let begun = store.email_begin(&key(&job), &job.fence, Some(&broken), UnknownPolicy::Hold).await;
     let begun = begun.expect("begun").expect("its own");
     assert_eq!((begun.frozen, begun.recipients[0].state), (false, RecipientState::Dropped));
