@@ -5,7 +5,7 @@
 //! position yet, so that a transaction which commits late is not passed over, and holds no other back. A row that was
 //! written after another one of its stream was committed has a higher number than that, so that a stream keeps its order.
 //!
-//! A subscription is given events in the order of their positions. [`Events::deliver`] moves its cursor, writes the inbox
+//! A subscription is given events in the order of their positions. [`Events::deliver_events`] moves its cursor, writes the inbox
 //! and enqueues what the events start, in one transaction that is guarded by the cursor: each event has one effect at
 //! each subscription, whatever dies in between.
 
